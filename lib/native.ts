@@ -1,0 +1,235 @@
+/**
+ * The typed face of the native addon: nothing else in the package touches the addon. Arguments are checked again on the
+ * native side. All numbers that name tokens, positions and lengths are integers; times are milliseconds on the clock
+ * of `process.hrtime` (CLOCK_MONOTONIC), see `nativeNow()`.
+ */
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { BlockAttentionError, toBlockAttentionError } from './errors.js';
+
+export type DType = 'bf16' | 'f16' | 'f32';
+export type KvDType = 'bf16' | 'f32';
+
+/** The decoder's shape; see native/model/model_config.hpp. */
+export interface NativeModelConfig {
+  vocabSize: number;
+  hiddenSize: number;
+  intermediateSize: number;
+  numLayers: number;
+  numHeads: number;
+  numKvHeads: number;
+  headDim: number;
+  rmsNormEps: number;
+  tieWordEmbeddings: boolean;
+  qkNorm: boolean;
+  /** One per layer; 0: none. */
+  windows: number[];
+  /** rotaryDim / 2 inverse frequencies, radians per position. */
+  invFreq: number[];
+  /** Multiplies cos and sin (YaRN's attention factor); 1 otherwise. */
+  ropeAttentionFactor: number;
+}
+
+/** Where a tensor's bytes lie. Names are those of transformers ("model.layers.0.self_attn.q_proj.weight"). */
+export interface NativeTensor {
+  name: string;
+  /** Index into `files`. */
+  file: number;
+  dtype: DType;
+  shape: number[];
+  /** From the start of the file, in bytes. */
+  offset: number;
+  bytes: number;
+}
+
+export type NativeWeights =
+  | { files: string[]; tensors: NativeTensor[] }
+  /** Random weights of `config`'s shape, the same for the same seed: for timing only. */
+  | { seed: number; dtype: DType };
+
+export interface NativeEngineOptions {
+  device: 'cpu';
+  threads: number;
+  kvDtype: KvDType;
+  /** Bytes of the KV pool; cut down to whole pages. */
+  cacheBytes: number;
+  /** Most rows of one step. */
+  maxBatchTokens: number;
+}
+
+export interface NativeEngineInfo {
+  /** E.g. "cpu avx512, 2 threads". */
+  device: string;
+  pageTokens: number;
+  pageBytes: number;
+  /** Pages in the pool. */
+  pages: number;
+  /** Bytes that the packed weights take. */
+  weightBytes: number;
+}
+
+export interface NativeSampling {
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  repetitionPenalty: number;
+  presencePenalty: number;
+  frequencyPenalty: number;
+  /** Up to 2^53. */
+  seed: number;
+  /** -1: no log-probabilities; n: the drawn token's and the n likeliest. */
+  topLogprobs: number;
+  logitBias: [token: number, bias: number][];
+}
+
+export interface NativeGenerationParams {
+  maxTokens: number;
+  /** Ids that end the generation (the last token reported). */
+  stopTokens: number[];
+  sampling: NativeSampling;
+  /** All tokens of the prompt before the own block, for the repetition penalty; empty if it is off. */
+  history: Int32Array;
+}
+
+/**
+ * A sequence to compute: earlier segments, in key order, and new rows of its own block. Without `generation` it encodes
+ * its block; with it, the own block is the final block. The own block's id is the sequence's id.
+ */
+export interface NativeSequence {
+  /** Chosen by the caller, not in use, >= 0. */
+  id: number;
+  /** Blocks that the rows see: ids of sequences submitted before (also earlier in the same call), done or not. */
+  segments: { id: number; offset: number }[];
+  /** Of the own block in its prompt; segments lie at smaller offsets. */
+  offset: number;
+  /** Tokens of the own block, at least one. */
+  tokens: Int32Array;
+  generation?: NativeGenerationParams;
+}
+
+/** What happened to one sequence since the last report. Several reports may follow each other for one sequence. */
+export interface NativeEvent {
+  id: number;
+  /** New tokens, in order. */
+  tokens?: Int32Array;
+  /** When each of `tokens` was drawn, ms. */
+  times?: Float64Array;
+  /** One per token if log-probabilities were asked for. */
+  logprobs?: Float32Array;
+  /** topLogprobs entries per token, likeliest first, token after token. */
+  topTokens?: Int32Array;
+  topLogprobs?: Float32Array;
+  /**
+   * The last event of the sequence carries this. encoded: the block is ready; stop: a stop token was drawn; length:
+   * maxTokens were drawn; aborted: by abort() or release(); error: see `error`.
+   */
+  finish?: 'encoded' | 'stop' | 'length' | 'aborted' | 'error';
+  error?: { code: string; message: string };
+  /** With the first token or with `encoded`: when the sequence's first row was computed, ms. */
+  startedAt?: number;
+  /** With `finish: 'encoded'`: when the last row was computed, ms. */
+  finishedAt?: number;
+  /** With the first token or with `encoded`: floating-point operations run for this sequence so far. */
+  flops?: number;
+}
+
+export interface NativeStats {
+  /** Pages in no block. */
+  freePages: number;
+  /** Sequences that are not finished. */
+  running: number;
+  /** Steps computed since load. */
+  steps: number;
+  /** Rows computed since load. */
+  rows: number;
+}
+
+export interface NativeEngine {
+  readonly info: NativeEngineInfo;
+  /**
+   * Takes up all sequences, or throws and takes up none. OUT_OF_PAGES: the pool lacks pages for the tokens plus
+   * maxTokens of all of them. Computing starts at once; the call does not wait.
+   */
+  submit(sequences: NativeSequence[]): void;
+  /** Ends an unfinished sequence after the step that runs; its block is then useless. Its last event says 'aborted'. */
+  abort(id: number): void;
+  /** Drops the id. An unfinished sequence is aborted, without an event. Pages return once no sequence sees the block. */
+  release(id: number): void;
+  stats(): NativeStats;
+  /** Aborts what runs (each gets its last event), stops the threads and frees the memory. */
+  close(): Promise<void>;
+}
+
+export interface NativeLoadProgress {
+  /** Bytes of weights taken over so far, and in total. */
+  done: number;
+  total: number;
+}
+
+/** What the addon exports. */
+interface NativeAddon {
+  load(
+    config: NativeModelConfig,
+    weights: NativeWeights,
+    options: NativeEngineOptions,
+    onEvents: (events: NativeEvent[]) => void,
+    onProgress: (done: number, total: number) => void,
+  ): { promise: Promise<NativeEngine>; abort(): void };
+}
+
+let addon: NativeAddon | undefined;
+
+function loadAddon(): NativeAddon {
+  if (addon === undefined) {
+    const require = createRequire(import.meta.url);
+    try {
+      // `bindings` guesses its root from stack traces, which bundlers break: it is told instead.
+      const root = dirname(dirname(fileURLToPath(import.meta.url)));
+      addon = require('bindings')({ bindings: 'block_attention', module_root: root }) as NativeAddon;
+    } catch (error) {
+      throw new BlockAttentionError(
+        'NATIVE_UNAVAILABLE',
+        `The native addon of block-attention could not be loaded on ${process.platform}-${process.arch}. ` +
+          'Build it with "npm run build:native" in the package folder (needs a C++20 compiler, CMake and Highway). ' +
+          `Cause: ${error instanceof Error ? error.message : String(error)}`,
+        { cause: error },
+      );
+    }
+  }
+  return addon;
+}
+
+/** Now, in milliseconds, on the clock of the addon's times. */
+export function nativeNow(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+/**
+ * Loads a model into a new native engine. `onEvents` is called on the event loop with what happened since the last
+ * call. Rejects with a BlockAttentionError; ABORTED if `signal` fired.
+ */
+export async function loadNativeEngine(
+  config: NativeModelConfig,
+  weights: NativeWeights,
+  options: NativeEngineOptions,
+  onEvents: (events: NativeEvent[]) => void,
+  onProgress: (progress: NativeLoadProgress) => void,
+  signal?: AbortSignal,
+): Promise<NativeEngine> {
+  const native = loadAddon();
+  if (signal?.aborted) throw new BlockAttentionError('ABORTED', 'Loading was aborted before it began.');
+  try {
+    const loading = native.load(config, weights, options, onEvents, (done, total) => onProgress({ done, total }));
+    const abort = () => loading.abort();
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      return await loading.promise;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+  } catch (error) {
+    throw toBlockAttentionError(error);
+  }
+}

@@ -1,0 +1,50 @@
+#include "cpu/isa.hpp"
+
+#include <cstdlib>
+#include <string>
+
+#include "core/error.hpp"
+
+namespace block_attention {
+
+std::vector<Isa> supported_isas() {
+  std::vector<Isa> isas = {Isa::kPortable};
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+      __builtin_cpu_supports("bmi2")) {
+    isas.push_back(Isa::kAvx2);
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512cd")) {
+      isas.push_back(Isa::kAvx512);
+    }
+  }
+#endif
+  return isas;
+}
+
+const char* isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::kPortable:
+      return "portable";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
+  }
+  return "portable";
+}
+
+Isa default_isa() {
+  const std::vector<Isa> isas = supported_isas();
+  const char* asked = std::getenv("BLOCK_ATTENTION_ISA");
+  if (asked == nullptr || *asked == '\0') return isas.back();
+  for (Isa isa : isas) {
+    if (std::string(asked) == isa_name(isa)) return isa;
+  }
+  throw Error(ErrorCode::kUnsupported, std::string("BLOCK_ATTENTION_ISA=") + asked +
+                                           " is not supported by this CPU; use portable, avx2 or avx512, or unset it");
+}
+
+}  // namespace block_attention
