@@ -22,7 +22,9 @@ struct Tensor {
   Tensor columns(int64_t begin, int64_t count) const {
     return {static_cast<char*>(data) + static_cast<size_t>(begin) * dtype_size(dtype), dtype, rows, count, stride};
   }
-  Tensor first_rows(int64_t count) const { return {data, dtype, count, cols, stride}; }
+  Tensor row_range(int64_t begin, int64_t count) const {
+    return {static_cast<char*>(data) + static_cast<size_t>(begin * stride) * dtype_size(dtype), dtype, count, cols, stride};
+  }
 };
 
 // A matrix in host memory as a model file holds it: rows (output features) x cols (input features), row-major, dense.

@@ -1,5 +1,6 @@
-// How a token is drawn from logits. The order of the operations is that of transformers' generate: penalties and bias on
-// the raw logits, then temperature, then top-k, top-p and min-p. Log-probabilities are of the raw distribution, before all of them.
+// How a token is drawn from logits. The order of the operations is that of transformers' generate: on the raw logits
+// first the bias, then the repetition penalty (then presence and frequency, which it lacks), then temperature, then top-k,
+// top-p and min-p. Log-probabilities are of the raw distribution, before all of them.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +44,12 @@ struct TokenLogprob {
 
 struct SampledToken {
   int32_t token = 0;
-  float logprob = 0;                       // valid if params->top_logprobs >= 0
-  std::vector<TokenLogprob> top_logprobs;  // likeliest first, lower id first among equals; capacity is reused
+  // False if the logits allow no draw: none is larger than -inf (NaN counts as -inf), or one is +inf. Then token is 0,
+  // logprob is NaN and top_logprobs is empty.
+  bool valid = true;
+  float logprob = 0;  // 0 unless params->top_logprobs >= 0
+  // Likeliest first, lower id first among equals; fewer than asked for if fewer tokens are possible. Capacity is reused.
+  std::vector<TokenLogprob> top_logprobs;
 };
 
 }  // namespace block_attention

@@ -1,0 +1,220 @@
+#include "addon/convert.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "addon/fields.hpp"
+
+namespace block_attention::addon {
+namespace {
+
+DType dtype_field(const Napi::Value& value, const std::string& field) {
+  const std::string name = as_string(value, field);
+  if (name == "bf16") return DType::kBF16;
+  if (name == "f16") return DType::kF16;
+  if (name == "f32") return DType::kF32;
+  wrong_type(field, "\"bf16\", \"f16\" or \"f32\"");
+}
+
+ModelConfig model_config(const Napi::Value& value) {
+  const Napi::Object object = as_object(value, "config");
+  const auto integer = [&](const char* name) { return as_int32(object.Get(name), std::string("config.") + name); };
+  ModelConfig config;
+  config.vocab_size = integer("vocabSize");
+  config.hidden_size = integer("hiddenSize");
+  config.intermediate_size = integer("intermediateSize");
+  config.num_layers = integer("numLayers");
+  config.num_heads = integer("numHeads");
+  config.num_kv_heads = integer("numKvHeads");
+  config.head_dim = integer("headDim");
+  config.rms_norm_eps = static_cast<float>(as_number(object.Get("rmsNormEps"), "config.rmsNormEps"));
+  config.tie_word_embeddings = as_bool(object.Get("tieWordEmbeddings"), "config.tieWordEmbeddings");
+  config.qk_norm = as_bool(object.Get("qkNorm"), "config.qkNorm");
+  config.windows = as_vector<int32_t>(object.Get("windows"), "config.windows",
+                                      [](const Napi::Value& v, const std::string& name) { return as_int32(v, name); });
+  config.inv_freq = as_vector<double>(object.Get("invFreq"), "config.invFreq", as_number);
+  config.rope_attention_factor = as_number(object.Get("ropeAttentionFactor"), "config.ropeAttentionFactor");
+  config.validate();
+  return config;
+}
+
+TensorLocation tensor_location(const Napi::Value& value, const std::string& field) {
+  const Napi::Object object = as_object(value, field);
+  TensorLocation tensor;
+  tensor.name = as_string(object.Get("name"), field + ".name");
+  tensor.file = static_cast<size_t>(as_int32(object.Get("file"), field + ".file"));
+  tensor.dtype = dtype_field(object.Get("dtype"), field + ".dtype");
+  tensor.shape = as_vector<int64_t>(object.Get("shape"), field + ".shape",
+                                    [](const Napi::Value& v, const std::string& name) {
+                                      return as_integer(v, name, 0, INT32_MAX);
+                                    });
+  tensor.offset = static_cast<uint64_t>(as_integer(object.Get("offset"), field + ".offset", 0, kMaxSafeInteger));
+  tensor.bytes = static_cast<uint64_t>(as_integer(object.Get("bytes"), field + ".bytes", 0, kMaxSafeInteger));
+  return tensor;
+}
+
+SamplingParams sampling_params(const Napi::Value& value, const std::string& field) {
+  const Napi::Object object = as_object(value, field);
+  const auto number = [&](const char* name, double low, double high) {
+    const std::string path = field + "." + name;
+    const double result = as_number(object.Get(name), path);
+    if (result < low || result > high) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  path + " must lie between " + std::to_string(low) + " and " + std::to_string(high));
+    }
+    return static_cast<float>(result);
+  };
+  SamplingParams params;
+  params.temperature = number("temperature", 0, 1e6);
+  params.top_k = as_int32(object.Get("topK"), field + ".topK");
+  params.top_p = number("topP", 0, 1);
+  params.min_p = number("minP", 0, 1);
+  params.repetition_penalty = number("repetitionPenalty", 1e-6, 1e6);
+  params.presence_penalty = number("presencePenalty", -1e6, 1e6);
+  params.frequency_penalty = number("frequencyPenalty", -1e6, 1e6);
+  params.seed = static_cast<uint64_t>(as_integer(object.Get("seed"), field + ".seed", 0, kMaxSafeInteger));
+  params.top_logprobs = as_int32(object.Get("topLogprobs"), field + ".topLogprobs", -1);
+  params.logit_bias = as_vector<std::pair<int32_t, float>>(
+      object.Get("logitBias"), field + ".logitBias", [](const Napi::Value& v, const std::string& name) {
+        const Napi::Array pair = as_array(v, name);
+        return std::pair<int32_t, float>(as_int32(pair.Get(0u), name + "[0]"),
+                                         static_cast<float>(as_number(pair.Get(1u), name + "[1]")));
+      });
+  return params;
+}
+
+GenerationSpec generation_spec(const Napi::Value& value, const std::string& field) {
+  const Napi::Object object = as_object(value, field);
+  GenerationSpec spec;
+  spec.max_tokens = as_int32(object.Get("maxTokens"), field + ".maxTokens", 1);
+  spec.stop_tokens = as_vector<int32_t>(object.Get("stopTokens"), field + ".stopTokens",
+                                        [](const Napi::Value& v, const std::string& name) { return as_int32(v, name); });
+  spec.sampling = sampling_params(object.Get("sampling"), field + ".sampling");
+  spec.history = as_int32_array(object.Get("history"), field + ".history");
+  return spec;
+}
+
+SequenceSpec sequence_spec(const Napi::Value& value, const std::string& field) {
+  const Napi::Object object = as_object(value, field);
+  SequenceSpec spec;
+  spec.id = as_integer(object.Get("id"), field + ".id", 0, kMaxSafeInteger);
+  spec.segments = as_vector<SegmentSpec>(
+      object.Get("segments"), field + ".segments", [](const Napi::Value& v, const std::string& name) {
+        const Napi::Object segment = as_object(v, name);
+        return SegmentSpec{as_integer(segment.Get("id"), name + ".id", 0, kMaxSafeInteger),
+                           as_int32(segment.Get("offset"), name + ".offset")};
+      });
+  spec.offset = as_int32(object.Get("offset"), field + ".offset");
+  spec.tokens = as_int32_array(object.Get("tokens"), field + ".tokens");
+  const Napi::Value generation = object.Get("generation");
+  if (!generation.IsUndefined()) spec.generation = generation_spec(generation, field + ".generation");
+  return spec;
+}
+
+template <typename Array, typename Element>
+Array typed_array(Napi::Env env, const std::vector<Element>& values) {
+  Array array = Array::New(env, values.size());
+  if (!values.empty()) std::memcpy(array.Data(), values.data(), values.size() * sizeof(Element));
+  return array;
+}
+
+Napi::Object to_js(Napi::Env env, const SequenceEvent& event) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("id", static_cast<double>(event.id));
+  if (!event.tokens.empty()) {
+    object.Set("tokens", typed_array<Napi::Int32Array>(env, event.tokens));
+    object.Set("times", typed_array<Napi::Float64Array>(env, event.times));
+  }
+  if (!event.logprobs.empty()) {
+    object.Set("logprobs", typed_array<Napi::Float32Array>(env, event.logprobs));
+    object.Set("topTokens", typed_array<Napi::Int32Array>(env, event.top_tokens));
+    object.Set("topLogprobs", typed_array<Napi::Float32Array>(env, event.top_logprobs));
+  }
+  if (event.finish != Finish::kNone) object.Set("finish", finish_name(event.finish));
+  if (event.finish == Finish::kError) {
+    Napi::Object error = Napi::Object::New(env);
+    error.Set("code", error_code_name(event.error_code));
+    error.Set("message", event.error_message);
+    object.Set("error", error);
+  }
+  if (event.first) {
+    object.Set("startedAt", event.started_at);
+    object.Set("finishedAt", event.finished_at);
+    object.Set("flops", event.flops);
+  }
+  return object;
+}
+
+}  // namespace
+
+LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights, const Napi::Value& options) {
+  LoadSpec spec;
+  spec.config = model_config(config);
+
+  const Napi::Object weights_object = as_object(weights, "weights");
+  spec.random = weights_object.Has("seed");
+  if (spec.random) {
+    spec.random_weights.seed =
+        static_cast<uint64_t>(as_integer(weights_object.Get("seed"), "weights.seed", 0, kMaxSafeInteger));
+    spec.random_weights.dtype = dtype_field(weights_object.Get("dtype"), "weights.dtype");
+  } else {
+    spec.files = as_vector<std::string>(weights_object.Get("files"), "weights.files", as_string);
+    spec.tensors = as_vector<TensorLocation>(weights_object.Get("tensors"), "weights.tensors", tensor_location);
+  }
+
+  const Napi::Object options_object = as_object(options, "options");
+  const std::string device = as_string(options_object.Get("device"), "options.device");
+  if (device != "cpu") {
+    throw Error(ErrorCode::kUnsupported, "device \"" + device + "\": this build of the addon has the CPU backend only");
+  }
+  spec.threads = static_cast<int32_t>(as_integer(options_object.Get("threads"), "options.threads", 1, 1024));
+  spec.options.kv_dtype = dtype_field(options_object.Get("kvDtype"), "options.kvDtype");
+  if (spec.options.kv_dtype == DType::kF16) wrong_type("options.kvDtype", "\"bf16\" or \"f32\"");
+  spec.options.cache_bytes =
+      static_cast<size_t>(as_integer(options_object.Get("cacheBytes"), "options.cacheBytes", 1, kMaxSafeInteger));
+  spec.options.max_batch_tokens =
+      static_cast<int32_t>(as_integer(options_object.Get("maxBatchTokens"), "options.maxBatchTokens", 1, 1 << 16));
+  return spec;
+}
+
+std::vector<SequenceSpec> sequence_specs(const Napi::Value& value) {
+  return as_vector<SequenceSpec>(value, "sequences", sequence_spec);
+}
+
+int64_t sequence_id(const Napi::Value& value) { return as_integer(value, "id", 0, kMaxSafeInteger); }
+
+Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("device", info.device);
+  object.Set("pageTokens", info.page_tokens);
+  object.Set("pageBytes", static_cast<double>(info.page_bytes));
+  object.Set("pages", info.pages);
+  object.Set("weightBytes", static_cast<double>(info.weight_bytes));
+  return object;
+}
+
+Napi::Object to_js(Napi::Env env, const EngineStats& stats) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("freePages", stats.free_pages);
+  object.Set("running", stats.running);
+  object.Set("steps", static_cast<double>(stats.steps));
+  object.Set("rows", static_cast<double>(stats.rows));
+  return object;
+}
+
+Napi::Array to_js(Napi::Env env, const std::vector<SequenceEvent>& events) {
+  Napi::Array array = Napi::Array::New(env, events.size());
+  for (uint32_t i = 0; i < events.size(); ++i) {
+    const Napi::HandleScope scope(env);
+    array.Set(i, to_js(env, events[i]));
+  }
+  return array;
+}
+
+Napi::Error to_js_error(Napi::Env env, ErrorCode code, const std::string& message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("code", Napi::String::New(env, error_code_name(code)));
+  return error;
+}
+
+}  // namespace block_attention::addon

@@ -1,0 +1,42 @@
+// JavaScript values to the engine's plain structs and back. Everything that arrives is checked here: TypeScript's types
+// are no defence. Throws block_attention::Error naming the field.
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "engine/engine.hpp"
+#include "model/file_weights.hpp"
+#include "model/model_config.hpp"
+
+namespace block_attention::addon {
+
+struct RandomWeightsSpec {
+  uint64_t seed = 0;
+  DType dtype = DType::kBF16;
+};
+
+struct LoadSpec {
+  ModelConfig config;
+  bool random = false;
+  RandomWeightsSpec random_weights;
+  std::vector<std::string> files;
+  std::vector<TensorLocation> tensors;
+  int32_t threads = 1;
+  EngineOptions options;
+};
+
+LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights, const Napi::Value& options);
+std::vector<SequenceSpec> sequence_specs(const Napi::Value& value);
+int64_t sequence_id(const Napi::Value& value);
+
+Napi::Object to_js(Napi::Env env, const EngineInfo& info);
+Napi::Object to_js(Napi::Env env, const EngineStats& stats);
+Napi::Array to_js(Napi::Env env, const std::vector<SequenceEvent>& events);
+// An Error object with a `code`.
+Napi::Error to_js_error(Napi::Env env, ErrorCode code, const std::string& message);
+
+}  // namespace block_attention::addon

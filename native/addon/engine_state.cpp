@@ -1,0 +1,231 @@
+#include "addon/engine_state.hpp"
+
+#include <exception>
+#include <new>
+#include <utility>
+
+#include "addon/engine_wrap.hpp"
+#include "cpu/cpu_backend.hpp"
+#include "model/file_weights.hpp"
+#include "model/random_weights.hpp"
+
+namespace block_attention::addon {
+namespace {
+
+// Reports of the same sequence are joined, so that a busy event loop finds one event per sequence, not one per token.
+bool join(SequenceEvent& last, const SequenceEvent& next) {
+  if (last.id != next.id || last.finish != Finish::kNone || next.first) return false;
+  last.tokens.insert(last.tokens.end(), next.tokens.begin(), next.tokens.end());
+  last.times.insert(last.times.end(), next.times.begin(), next.times.end());
+  last.logprobs.insert(last.logprobs.end(), next.logprobs.begin(), next.logprobs.end());
+  last.top_tokens.insert(last.top_tokens.end(), next.top_tokens.begin(), next.top_tokens.end());
+  last.top_logprobs.insert(last.top_logprobs.end(), next.top_logprobs.begin(), next.top_logprobs.end());
+  last.finish = next.finish;
+  last.error_code = next.error_code;
+  last.error_message = next.error_message;
+  return true;
+}
+
+std::unique_ptr<Engine> make_engine(LoadSpec& spec, const std::atomic<bool>& aborted,
+                                    FunctionRef<void(size_t, size_t)> progress, EventSink sink) {
+  std::unique_ptr<WeightSource> source;
+  if (spec.random) {
+    source = std::make_unique<RandomWeights>(spec.config, spec.random_weights.seed, spec.random_weights.dtype);
+  } else {
+    source = std::make_unique<FileWeights>(spec.files, spec.tensors);
+  }
+  std::unique_ptr<Backend> backend = make_cpu_backend(spec.threads);
+  ModelWeights weights = load_weights(spec.config, *source, *backend, [&](size_t done, size_t total) {
+    if (aborted) throw Error(ErrorCode::kAborted, "loading was aborted");
+    progress(done, total);
+  });
+  return std::make_unique<Engine>(std::move(spec.config), std::move(backend), std::move(weights), spec.options,
+                                  std::move(sink));
+}
+
+}  // namespace
+
+std::shared_ptr<EngineState> EngineState::create(Napi::Env env, Napi::Function on_events, Napi::Function on_progress) {
+  auto state = std::make_shared<EngineState>();
+  state->env_ = env;
+  state->on_events_ = Napi::Persistent(on_events);
+  state->on_progress_ = Napi::Persistent(on_progress);
+  // The context holds the state until the thread-safe function is gone.
+  auto* holder = new std::shared_ptr<EngineState>(state);
+  state->waker_ = Waker::New(env, "block_attention", 0, 1, holder,
+                             [](Napi::Env, void*, std::shared_ptr<EngineState>* context) { delete context; },
+                             static_cast<void*>(nullptr));
+  // Hooks run last in, first out: ours comes before the thread-safe function's own.
+  napi_add_env_cleanup_hook(env, at_environment_end, state.get());
+  return state;
+}
+
+Napi::Promise EngineState::start_loading(LoadSpec spec) {
+  loading_.emplace(Napi::Promise::Deferred::New(env_));
+  Napi::Promise promise = loading_->Promise();
+  loader_ = std::thread([this, spec = std::move(spec)]() mutable { load(std::move(spec)); });
+  return promise;
+}
+
+void EngineState::load(LoadSpec spec) {
+  std::unique_ptr<Engine> engine;
+  std::optional<Failure> failure;
+  try {
+    engine = make_engine(
+        spec, abort_loading_,
+        [this](size_t done, size_t total) {
+          const std::lock_guard lock(mutex_);
+          progress_done_ = done;
+          progress_total_ = total;
+          progress_changed_ = true;
+          wake();
+        },
+        [this](std::vector<SequenceEvent> events) { push_events(std::move(events)); });
+  } catch (const Error& error) {
+    failure = Failure{error.code(), error.what()};
+  } catch (const std::bad_alloc&) {
+    failure = Failure{ErrorCode::kOutOfMemory, "memory for the model could not be allocated"};
+  } catch (const std::exception& error) {
+    failure = Failure{ErrorCode::kInternal, error.what()};
+  }
+  const std::lock_guard lock(mutex_);
+  loaded_ = std::move(engine);
+  load_failure_ = std::move(failure);
+  loading_ended_ = true;
+  wake();
+}
+
+void EngineState::push_events(std::vector<SequenceEvent> events) {
+  const std::lock_guard lock(mutex_);
+  for (SequenceEvent& event : events) {
+    bool joined = false;
+    // Few sequences run at once, so the last report of this one is near the end.
+    for (size_t i = events_.size(); i > 0 && !joined; --i) {
+      if (events_[i - 1].id != event.id) continue;
+      joined = join(events_[i - 1], event);
+      break;
+    }
+    if (!joined) events_.push_back(std::move(event));
+  }
+  wake();
+}
+
+// Called with the mutex held. One call in flight is enough: it drains everything.
+void EngineState::wake() {
+  if (awake_) return;
+  awake_ = waker_.NonBlockingCall() == napi_ok;
+}
+
+void EngineState::call_js(Napi::Env env, Napi::Function, std::shared_ptr<EngineState>* holder, Wake*) {
+  if (env == nullptr || holder == nullptr) return;  // the environment is going down
+  const std::shared_ptr<EngineState> state = *holder;
+  state->drain(env);
+}
+
+void EngineState::drain(Napi::Env env) {
+  std::vector<SequenceEvent> events;
+  bool progress;
+  double done;
+  double total;
+  bool loaded;
+  bool closed;
+  {
+    const std::lock_guard lock(mutex_);
+    awake_ = false;
+    events.swap(events_);
+    progress = std::exchange(progress_changed_, false);
+    done = static_cast<double>(progress_done_);
+    total = static_cast<double>(progress_total_);
+    loaded = std::exchange(loading_ended_, false);
+    closed = std::exchange(closing_ended_, false);
+  }
+  const Napi::HandleScope scope(env);
+  if (progress) on_progress_.Call({Napi::Number::New(env, done), Napi::Number::New(env, total)});
+  if (loaded) settle_loading(env);
+  if (!events.empty()) on_events_.Call({to_js(env, events)});
+  if (closed) {
+    settle_closing(env);
+  } else if (loop_held_ && engine_ && !closed_ && engine_->stats().running == 0) {
+    waker_.Unref(env);
+    loop_held_ = false;
+  }
+}
+
+void EngineState::hold_loop() {
+  if (loop_held_ || waker_released_) return;
+  waker_.Ref(env_);
+  loop_held_ = true;
+}
+
+void EngineState::settle_loading(Napi::Env env) {
+  loader_.join();
+  engine_ = std::move(loaded_);
+  Napi::Promise::Deferred deferred = *std::exchange(loading_, std::nullopt);
+  if (!load_failure_) {
+    Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(engine_->info().weight_bytes));
+    deferred.Resolve(EngineWrap::create(env, shared_from_this()));
+    return;
+  }
+  deferred.Reject(to_js_error(env, load_failure_->code, load_failure_->message).Value());
+  release_waker();
+}
+
+Engine& EngineState::engine() const {
+  if (closed_ || engine_ == nullptr) throw Error(ErrorCode::kClosed, "the engine is closed");
+  return *engine_;
+}
+
+Napi::Promise EngineState::close(Napi::Env env) {
+  Napi::Promise::Deferred deferred = Napi::Promise::Deferred::New(env);
+  if (engine_ == nullptr) {
+    deferred.Resolve(env.Undefined());
+    return deferred.Promise();
+  }
+  closing_.push_back(deferred);
+  if (closed_) return deferred.Promise();
+  closed_ = true;
+  hold_loop();
+  // Waiting for the running step would block the event loop, so another thread waits.
+  closer_ = std::thread([this] {
+    engine_->close();
+    const std::lock_guard lock(mutex_);
+    closing_ended_ = true;
+    wake();
+  });
+  return deferred.Promise();
+}
+
+void EngineState::settle_closing(Napi::Env env) {
+  closer_.join();
+  Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(engine_->info().weight_bytes));
+  engine_.reset();
+  for (const Napi::Promise::Deferred& deferred : std::exchange(closing_, {})) deferred.Resolve(env.Undefined());
+  release_waker();
+}
+
+void EngineState::close_now() {
+  if (waker_released_) return;
+  abort_loading_ = true;
+  closed_ = true;
+  if (loader_.joinable()) loader_.join();
+  if (closer_.joinable()) closer_.join();
+  loaded_.reset();
+  engine_.reset();
+  release_waker();
+}
+
+void EngineState::release_waker() {
+  if (waker_released_) return;
+  waker_released_ = true;
+  napi_remove_env_cleanup_hook(env_, at_environment_end, this);
+  on_events_.Reset();
+  on_progress_.Reset();
+  waker_.Release();
+}
+
+void EngineState::at_environment_end(void* state) {
+  // The hook is being run, so it must not be removed any more; everything else is the ordinary end.
+  static_cast<EngineState*>(state)->close_now();
+}
+
+}  // namespace block_attention::addon

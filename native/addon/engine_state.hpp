@@ -1,0 +1,83 @@
+// What one loaded engine shares between the JavaScript thread and the native threads: a queue of things to tell
+// JavaScript, and the thread-safe function that wakes its event loop. Only the JavaScript thread touches N-API values.
+//
+// Life: created by load(); the loader thread makes the engine; close(), the garbage collector or the end of the
+// environment end it. The thread-safe function is released last, after every native thread is joined.
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "addon/convert.hpp"
+#include "engine/engine.hpp"
+
+namespace block_attention::addon {
+
+class EngineState : public std::enable_shared_from_this<EngineState> {
+ public:
+  static std::shared_ptr<EngineState> create(Napi::Env env, Napi::Function on_events, Napi::Function on_progress);
+  ~EngineState() = default;
+
+  // JavaScript thread. The promise resolves to the engine's JavaScript object.
+  Napi::Promise start_loading(LoadSpec spec);
+  void abort_loading() { abort_loading_ = true; }
+  Napi::Promise close(Napi::Env env);
+  // Stops and joins everything now; for the garbage collector and the environment's end.
+  void close_now();
+  // Keeps the event loop alive while sequences run.
+  void hold_loop();
+  // Throws Error(kClosed) after close.
+  Engine& engine() const;
+
+ private:
+  struct Failure {
+    ErrorCode code;
+    std::string message;
+  };
+  struct Wake {};
+  static void call_js(Napi::Env env, Napi::Function, std::shared_ptr<EngineState>* holder, Wake*);
+  using Waker = Napi::TypedThreadSafeFunction<std::shared_ptr<EngineState>, Wake, call_js>;
+
+  void load(LoadSpec spec);                         // loader thread
+  void push_events(std::vector<SequenceEvent> events);  // engine thread
+  void wake();
+  void drain(Napi::Env env);                        // JavaScript thread
+  void settle_loading(Napi::Env env);
+  void settle_closing(Napi::Env env);
+  void release_waker();
+  static void at_environment_end(void* state);
+
+  napi_env env_ = nullptr;
+  Waker waker_;
+  bool waker_released_ = false;
+  bool loop_held_ = true;
+  Napi::FunctionReference on_events_;
+  Napi::FunctionReference on_progress_;
+  std::optional<Napi::Promise::Deferred> loading_;
+  std::vector<Napi::Promise::Deferred> closing_;
+  std::thread loader_;
+  std::thread closer_;
+  std::unique_ptr<Engine> engine_;
+  bool closed_ = false;
+  std::atomic<bool> abort_loading_{false};
+
+  std::mutex mutex_;  // guards what follows
+  bool awake_ = false;
+  std::vector<SequenceEvent> events_;
+  size_t progress_done_ = 0;
+  size_t progress_total_ = 0;
+  bool progress_changed_ = false;
+  std::unique_ptr<Engine> loaded_;
+  std::optional<Failure> load_failure_;
+  bool loading_ended_ = false;
+  bool closing_ended_ = false;
+};
+
+}  // namespace block_attention::addon

@@ -1,0 +1,80 @@
+#include "addon/engine_wrap.hpp"
+
+#include "addon/guard.hpp"
+
+namespace block_attention::addon {
+namespace {
+
+// Instance data: one per environment, so that worker threads each have their own class.
+struct EnvironmentData {
+  Napi::FunctionReference engine_class;
+};
+
+// Only create() may construct; a constructor reached from JavaScript carries another external or none.
+constexpr napi_type_tag kStateTag = {0x6d1c2f3e9a5b4c07ull, 0x8f2e7d61b0c94a35ull};
+
+}  // namespace
+
+void EngineWrap::define(Napi::Env env) {
+  auto* data = new EnvironmentData;
+  data->engine_class = Napi::Persistent(DefineClass(env, "NativeEngine",
+                                                    {InstanceMethod<&EngineWrap::submit>("submit"),
+                                                     InstanceMethod<&EngineWrap::abort>("abort"),
+                                                     InstanceMethod<&EngineWrap::release>("release"),
+                                                     InstanceMethod<&EngineWrap::stats>("stats"),
+                                                     InstanceMethod<&EngineWrap::close>("close")}));
+  env.SetInstanceData(data);
+}
+
+Napi::Object EngineWrap::create(Napi::Env env, std::shared_ptr<EngineState> state) {
+  auto external = Napi::External<std::shared_ptr<EngineState>>::New(env, &state);
+  external.TypeTag(&kStateTag);
+  Napi::Object object = env.GetInstanceData<EnvironmentData>()->engine_class.New({external});
+  object.Set("info", to_js(env, state->engine().info()));
+  return object;
+}
+
+EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
+  if (info.Length() != 1 || !info[0].IsExternal() ||
+      !info[0].As<Napi::TypeTaggable>().CheckTypeTag(&kStateTag)) {
+    throw to_js_error(info.Env(), ErrorCode::kInvalidArgument, "a NativeEngine is made by load()");
+  }
+  state_ = *info[0].As<Napi::External<std::shared_ptr<EngineState>>>().Data();
+}
+
+EngineWrap::~EngineWrap() {
+  if (state_) state_->close_now();
+}
+
+Napi::Value EngineWrap::submit(const Napi::CallbackInfo& info) {
+  return guard(info.Env(), [&] {
+    Engine& engine = state_->engine();
+    engine.submit(sequence_specs(info[0]));
+    state_->hold_loop();
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value EngineWrap::abort(const Napi::CallbackInfo& info) {
+  return guard(info.Env(), [&] {
+    state_->engine().abort(sequence_id(info[0]));
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value EngineWrap::release(const Napi::CallbackInfo& info) {
+  return guard(info.Env(), [&] {
+    state_->engine().release(sequence_id(info[0]));
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value EngineWrap::stats(const Napi::CallbackInfo& info) {
+  return guard(info.Env(), [&] { return to_js(info.Env(), state_->engine().stats()); });
+}
+
+Napi::Value EngineWrap::close(const Napi::CallbackInfo& info) {
+  return guard(info.Env(), [&] { return state_->close(info.Env()); });
+}
+
+}  // namespace block_attention::addon

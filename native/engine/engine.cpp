@@ -1,0 +1,317 @@
+#include "engine/engine.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <limits>
+#include <new>
+
+namespace block_attention {
+namespace {
+
+double now_ms() {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+int32_t pages_in(size_t cache_bytes, size_t page_bytes) {
+  const size_t pages = cache_bytes / page_bytes;
+  if (pages == 0) {
+    throw Error(ErrorCode::kInvalidArgument, "cacheBytes is " + std::to_string(cache_bytes) + ", one page alone takes " +
+                                                 std::to_string(page_bytes) + " bytes; raise it");
+  }
+  return static_cast<int32_t>(std::min<size_t>(pages, std::numeric_limits<int32_t>::max()));
+}
+
+}  // namespace
+
+Engine::Engine(ModelConfig config, std::unique_ptr<Backend> backend, ModelWeights weights,
+               const EngineOptions& options, EventSink sink)
+    : config_(std::move(config)),
+      backend_(std::move(backend)),
+      weights_(std::move(weights)),
+      sink_(std::move(sink)),
+      max_batch_tokens_(options.max_batch_tokens) {
+  if (max_batch_tokens_ < 1) throw Error(ErrorCode::kInvalidArgument, "maxBatchTokens must be at least 1");
+  const KvShape shape = {config_.num_layers, config_.num_kv_heads, config_.head_dim, options.kv_dtype};
+  const size_t page_bytes = backend_->kv_page_bytes(shape);
+  const int32_t pages = pages_in(options.cache_bytes, page_bytes);
+  kv_ = backend_->make_kv_storage(shape, pages);
+  pool_ = std::make_shared<PagePool>(pages, kv_->page_tokens());
+  forward_ = std::make_unique<Forward>(config_, weights_, *backend_, *kv_, max_batch_tokens_);
+  info_ = {backend_->description(), kv_->page_tokens(), page_bytes, pages, weights_.bytes()};
+  thread_ = std::thread([this] { run(); });
+}
+
+Engine::~Engine() { close(); }
+
+void Engine::check_token(int32_t token) const {
+  if (token < 0 || token >= config_.vocab_size) {
+    throw Error(ErrorCode::kInvalidArgument, "token " + std::to_string(token) + " is outside the vocabulary of " +
+                                                 std::to_string(config_.vocab_size));
+  }
+}
+
+void Engine::check(const SequenceSpec& spec) const {
+  if (spec.tokens.empty()) throw Error(ErrorCode::kInvalidArgument, "a sequence needs at least one token");
+  for (int32_t token : spec.tokens) check_token(token);
+  int64_t capacity = static_cast<int64_t>(spec.tokens.size());
+  if (spec.generation) {
+    if (spec.generation->max_tokens < 1) throw Error(ErrorCode::kInvalidArgument, "maxTokens must be at least 1");
+    for (int32_t token : spec.generation->history) check_token(token);
+    for (const auto& [token, bias] : spec.generation->sampling.logit_bias) check_token(token);
+    capacity += spec.generation->max_tokens;
+  }
+  if (spec.offset < 0 || spec.offset + capacity > std::numeric_limits<int32_t>::max()) {
+    throw Error(ErrorCode::kInvalidArgument, "offset plus length of a sequence must fit 31 bits");
+  }
+}
+
+std::vector<Segment> Engine::resolve(const SequenceSpec& spec, const std::vector<SequencePtr>& batch) const {
+  std::vector<Segment> segments;
+  segments.reserve(spec.segments.size());
+  int64_t end = 0;
+  for (const SegmentSpec& segment : spec.segments) {
+    SequencePtr source;
+    const auto known = sequences_.find(segment.id);
+    if (known != sequences_.end()) {
+      source = known->second;
+    } else {
+      const auto same_call =
+          std::find_if(batch.begin(), batch.end(), [&](const SequencePtr& s) { return s->id() == segment.id; });
+      if (same_call != batch.end()) source = *same_call;
+    }
+    if (source == nullptr) {
+      throw Error(ErrorCode::kInvalidArgument, "sequence " + std::to_string(spec.id) + " sees block " +
+                                                   std::to_string(segment.id) + ", which does not exist");
+    }
+    if (segment.offset < end) {
+      throw Error(ErrorCode::kInvalidArgument, "segments must be in key order and must not overlap");
+    }
+    end = int64_t{segment.offset} + source->own()->tokens;
+    segments.push_back({source->own(), segment.offset});
+  }
+  if (spec.offset < end) throw Error(ErrorCode::kInvalidArgument, "the own block must lie behind its segments");
+  return segments;
+}
+
+void Engine::submit(std::vector<SequenceSpec> specs) {
+  const std::lock_guard lock(mutex_);
+  if (stop_) throw Error(ErrorCode::kClosed, "the engine is closed");
+  std::vector<SequencePtr> batch;
+  batch.reserve(specs.size());
+  for (SequenceSpec& spec : specs) {
+    check(spec);
+    const bool in_batch = std::any_of(batch.begin(), batch.end(), [&](const auto& s) { return s->id() == spec.id; });
+    if (in_batch || sequences_.contains(spec.id)) {
+      throw Error(ErrorCode::kInvalidArgument, "sequence id " + std::to_string(spec.id) + " is in use");
+    }
+    std::vector<Segment> segments = resolve(spec, batch);
+    const auto tokens = static_cast<int32_t>(spec.tokens.size());
+    const int32_t capacity = tokens + (spec.generation ? spec.generation->max_tokens : 0);
+    auto own = std::make_shared<BlockProgress>(pool_, tokens, capacity);
+    batch.push_back(std::make_shared<Sequence>(std::move(spec), std::move(segments), std::move(own)));
+  }
+  for (const SequencePtr& sequence : batch) {
+    sequences_.emplace(sequence->id(), sequence);
+    inbox_.push_back(sequence);
+  }
+  stats_.running += static_cast<int32_t>(batch.size());
+  work_.notify_one();
+}
+
+void Engine::abort(int64_t id) {
+  const std::lock_guard lock(mutex_);
+  const auto place = sequences_.find(id);
+  if (place != sequences_.end()) place->second->abort = true;
+}
+
+void Engine::release(int64_t id) {
+  SequencePtr dropped;  // dies after the lock
+  const std::lock_guard lock(mutex_);
+  const auto place = sequences_.find(id);
+  if (place == sequences_.end()) return;
+  dropped = std::move(place->second);
+  sequences_.erase(place);
+  dropped->released = true;
+  dropped->abort = true;
+}
+
+EngineStats Engine::stats() const {
+  const std::lock_guard lock(mutex_);
+  EngineStats stats = stats_;
+  stats.free_pages = pool_->free_pages();
+  return stats;
+}
+
+void Engine::close() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  work_.notify_one();
+  if (thread_.joinable()) thread_.join();
+  const std::lock_guard lock(mutex_);
+  sequences_.clear();
+}
+
+void Engine::run() {
+  std::vector<SequenceEvent> events;
+  while (wait_for_work()) {
+    drop_ended(events);
+    compute_step(events);
+    if (!events.empty() || ended_) sink_(std::move(events));
+    events = {};
+    ended_ = false;
+  }
+  for (const SequencePtr& sequence : active_) sequence->abort = true;
+  drop_ended(events);
+  if (!events.empty()) sink_(std::move(events));
+}
+
+bool Engine::wait_for_work() {
+  std::unique_lock lock(mutex_);
+  work_.wait(lock, [this] { return stop_ || !inbox_.empty() || !active_.empty(); });
+  active_.insert(active_.end(), inbox_.begin(), inbox_.end());
+  inbox_.clear();
+  return !stop_;
+}
+
+// Takes out aborted sequences, and those that wait for a block that will never be complete.
+void Engine::drop_ended(std::vector<SequenceEvent>& events) {
+  for (const SequencePtr& sequence : active_) {
+    const bool orphaned = sequence->blocked_forever();
+    if (!sequence->abort && !orphaned) continue;
+    sequence->own()->failed = true;
+    if (!sequence->released) {
+      SequenceEvent event;
+      event.id = sequence->id();
+      event.finish = sequence->abort ? Finish::kAborted : Finish::kError;
+      if (orphaned) {
+        event.error_code = ErrorCode::kAborted;
+        event.error_message = "a block that this sequence sees was aborted";
+      }
+      events.push_back(std::move(event));
+    }
+    finish(*sequence);
+  }
+  std::erase_if(active_, [](const SequencePtr& sequence) { return sequence->finished; });
+}
+
+void Engine::finish(Sequence& sequence) {
+  sequence.finished = true;
+  sequence.drop_earlier();
+  ended_ = true;
+  const std::lock_guard lock(mutex_);
+  --stats_.running;
+}
+
+void Engine::compute_step(std::vector<SequenceEvent>& events) {
+  schedule_step(active_, max_batch_tokens_, scheduled_);
+  if (scheduled_.empty()) return;
+  uint64_t step_number;
+  {
+    const std::lock_guard lock(mutex_);
+    step_number = ++stats_.steps;
+    for (const ScheduledRows& rows : scheduled_) stats_.rows += static_cast<uint64_t>(rows.rows);
+  }
+  const double start = now_ms();
+  for (const ScheduledRows& rows : scheduled_) {
+    rows.sequence->last_step = step_number;
+    if (!rows.sequence->started) rows.sequence->started_at = start;
+    rows.sequence->started = true;
+  }
+
+  try {
+    const Step& step = builder_.build(scheduled_);
+    const std::vector<int32_t>& outputs = builder_.outputs();
+    sampling_rows_.clear();
+    for (int32_t index : outputs) {
+      sampling_rows_.push_back(scheduled_[static_cast<size_t>(index)].sequence->sampling_row());
+    }
+    if (sampled_.size() < outputs.size()) sampled_.resize(outputs.size());
+    forward_->run(step, outputs, [&](const Tensor& logits, size_t first) {
+      const auto count = static_cast<size_t>(logits.rows);
+      backend_->sample(logits, std::span(sampling_rows_).subspan(first, count),
+                       std::span(sampled_).subspan(first, count));
+    });
+
+    const double now = now_ms();
+    size_t output = 0;
+    for (size_t i = 0; i < scheduled_.size(); ++i) {
+      Sequence& sequence = *scheduled_[i].sequence;
+      const bool draws = output < outputs.size() && static_cast<size_t>(outputs[output]) == i;
+      if (!sequence.decoding()) sequence.flops += forward_->sequence_flops(step.sequences[i], draws);
+      if (draws) {
+        report_token(sequence, sampled_[output++], now, events);
+      } else if (!sequence.generation() && sequence.pending_rows() == 0) {
+        report_encoded(sequence, now, events);
+      }
+    }
+  } catch (const Error& error) {
+    fail_step(error.code(), error.what(), events);
+  } catch (const std::bad_alloc&) {
+    fail_step(ErrorCode::kOutOfMemory, "memory for a step could not be allocated", events);
+  } catch (const std::exception& error) {
+    fail_step(ErrorCode::kInternal, error.what(), events);
+  }
+  std::erase_if(active_, [](const SequencePtr& sequence) { return sequence->finished; });
+}
+
+void Engine::report_encoded(Sequence& sequence, double now, std::vector<SequenceEvent>& events) {
+  if (!sequence.released) {
+    SequenceEvent event;
+    event.id = sequence.id();
+    event.finish = Finish::kEncoded;
+    event.first = true;
+    event.started_at = sequence.started_at;
+    event.finished_at = now;
+    event.flops = sequence.flops;
+    events.push_back(std::move(event));
+  }
+  finish(sequence);
+}
+
+void Engine::report_token(Sequence& sequence, const SampledToken& token, double now,
+                          std::vector<SequenceEvent>& events) {
+  SequenceEvent event;
+  event.id = sequence.id();
+  if (!token.valid) {
+    event.finish = Finish::kError;
+    event.error_code = ErrorCode::kInternal;
+    event.error_message = "the model's logits are not numbers: its weights may be damaged or overflow";
+  } else {
+    event.first = !sequence.decoding();
+    event.started_at = sequence.started_at;
+    event.finished_at = now;
+    event.flops = sequence.flops;
+    event.finish = sequence.push(token.token);
+    event.tokens.push_back(token.token);
+    event.times.push_back(now);
+    if (sequence.generation()->sampling.top_logprobs >= 0) {
+      event.logprobs.push_back(token.logprob);
+      for (const TokenLogprob& top : token.top_logprobs) {
+        event.top_tokens.push_back(top.token);
+        event.top_logprobs.push_back(top.logprob);
+      }
+    }
+  }
+  if (event.finish != Finish::kNone) finish(sequence);
+  if (!sequence.released) events.push_back(std::move(event));
+}
+
+void Engine::fail_step(ErrorCode code, const std::string& message, std::vector<SequenceEvent>& events) {
+  for (const ScheduledRows& rows : scheduled_) {
+    Sequence& sequence = *rows.sequence;
+    if (sequence.finished) continue;
+    sequence.own()->failed = true;
+    SequenceEvent event;
+    event.id = sequence.id();
+    event.finish = Finish::kError;
+    event.error_code = code;
+    event.error_message = message;
+    if (!sequence.released) events.push_back(std::move(event));
+    finish(sequence);
+  }
+}
+
+}  // namespace block_attention

@@ -1,0 +1,107 @@
+// The engine: one long-lived thread that computes steps as long as there are unfinished sequences, and tells an event
+// sink what came out. Decoding never waits for the caller: a drawn token feeds the next step here.
+//
+// submit, abort, release and stats may be called from any thread; close from any thread, once.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/event.hpp"
+#include "engine/scheduler.hpp"
+#include "engine/sequence.hpp"
+#include "engine/step_builder.hpp"
+#include "kv/page_pool.hpp"
+#include "model/forward.hpp"
+
+namespace block_attention {
+
+struct EngineOptions {
+  DType kv_dtype = DType::kBF16;
+  size_t cache_bytes = 0;
+  int32_t max_batch_tokens = 0;
+};
+
+struct EngineInfo {
+  std::string device;
+  int32_t page_tokens = 0;
+  size_t page_bytes = 0;
+  int32_t pages = 0;
+  size_t weight_bytes = 0;
+};
+
+struct EngineStats {
+  int32_t free_pages = 0;
+  int32_t running = 0;
+  uint64_t steps = 0;
+  uint64_t rows = 0;
+};
+
+class Engine {
+ public:
+  Engine(ModelConfig config, std::unique_ptr<Backend> backend, ModelWeights weights, const EngineOptions& options,
+         EventSink sink);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const EngineInfo& info() const { return info_; }
+
+  // Takes up all or, on an Error, none.
+  void submit(std::vector<SequenceSpec> specs);
+  void abort(int64_t id);
+  void release(int64_t id);
+  EngineStats stats() const;
+  // Ends every unfinished sequence with kAborted, stops the thread and joins it. Idempotent.
+  void close();
+
+ private:
+  using SequencePtr = std::shared_ptr<Sequence>;
+
+  std::vector<Segment> resolve(const SequenceSpec& spec, const std::vector<SequencePtr>& batch) const;
+  void check(const SequenceSpec& spec) const;
+  void check_token(int32_t token) const;
+
+  void run();
+  bool wait_for_work();
+  void drop_ended(std::vector<SequenceEvent>& events);
+  void compute_step(std::vector<SequenceEvent>& events);
+  void fail_step(ErrorCode code, const std::string& message, std::vector<SequenceEvent>& events);
+  void report_encoded(Sequence& sequence, double now, std::vector<SequenceEvent>& events);
+  void report_token(Sequence& sequence, const SampledToken& token, double now, std::vector<SequenceEvent>& events);
+  void finish(Sequence& sequence);
+
+  const ModelConfig config_;
+  std::unique_ptr<Backend> backend_;
+  const ModelWeights weights_;
+  std::unique_ptr<KvStorage> kv_;
+  std::shared_ptr<PagePool> pool_;
+  std::unique_ptr<Forward> forward_;
+  EventSink sink_;
+  EngineInfo info_;
+  const int32_t max_batch_tokens_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable work_;
+  std::unordered_map<int64_t, SequencePtr> sequences_;  // every id that is not released
+  std::vector<SequencePtr> inbox_;                      // submitted, not yet seen by the thread
+  bool stop_ = false;
+  EngineStats stats_;
+
+  // The engine thread's own.
+  std::vector<SequencePtr> active_;  // unfinished, in order of arrival
+  bool ended_ = false;               // a sequence ended since the sink was called, perhaps without an event
+  std::vector<ScheduledRows> scheduled_;
+  StepBuilder builder_;
+  std::vector<SamplingRow> sampling_rows_;
+  std::vector<SampledToken> sampled_;
+
+  std::thread thread_;
+};
+
+}  // namespace block_attention

@@ -1,0 +1,116 @@
+// A sequence of the engine: earlier segments, and rows of its own block that are still to be computed. With generation
+// parameters its own block is the final block and tokens are drawn; without, it encodes its block.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/event.hpp"
+#include "kv/page_pool.hpp"
+#include "model/sampling.hpp"
+
+namespace block_attention {
+
+struct GenerationSpec {
+  int32_t max_tokens = 0;
+  std::vector<int32_t> stop_tokens;
+  SamplingParams sampling;
+  std::vector<int32_t> history;  // the prompt before the own block, for the repetition penalty
+};
+
+struct SegmentSpec {
+  int64_t id = 0;      // of the sequence whose own block this is
+  int32_t offset = 0;  // in the prompt
+};
+
+struct SequenceSpec {
+  int64_t id = 0;
+  std::vector<SegmentSpec> segments;  // in key order
+  int32_t offset = 0;                 // of the own block in the prompt
+  std::vector<int32_t> tokens;
+  std::optional<GenerationSpec> generation;
+};
+
+// A block and how far its KV states are written. Only the engine thread looks at `scheduled` and `failed`.
+struct BlockProgress {
+  BlockProgress(std::shared_ptr<PagePool> pool, int32_t token_count, int32_t capacity)
+      : storage(std::move(pool), capacity), tokens(token_count) {}
+
+  Block storage;
+  const int32_t tokens;   // of the prompt; a final block goes on beyond them
+  int32_t scheduled = 0;  // rows that are computed, or part of the step that is being put together
+  bool failed = false;    // aborted or in error: will never be complete
+
+  bool complete() const { return scheduled >= tokens; }
+};
+
+struct Segment {
+  std::shared_ptr<BlockProgress> block;
+  int32_t offset = 0;
+};
+
+// How often each token occurred, for the penalties.
+class TokenCounts {
+ public:
+  void add_prompt(std::span<const int32_t> tokens);
+  void add_generated(int32_t token);
+  std::span<const TokenCount> counts() const { return counts_; }
+
+ private:
+  TokenCount& entry(int32_t token);
+
+  std::unordered_map<int32_t, size_t> index_;
+  std::vector<TokenCount> counts_;
+};
+
+class Sequence {
+ public:
+  Sequence(SequenceSpec spec, std::vector<Segment> earlier, std::shared_ptr<BlockProgress> own);
+
+  int64_t id() const { return id_; }
+  const std::vector<Segment>& earlier() const { return earlier_; }
+  const std::shared_ptr<BlockProgress>& own() const { return own_; }
+  int32_t offset() const { return offset_; }
+  const std::optional<GenerationSpec>& generation() const { return generation_; }
+
+  // Rows that can be computed now: the rest of the prompt, or the token drawn last.
+  int32_t pending_rows() const { return static_cast<int32_t>(tokens_.size()) - own_->scheduled; }
+  std::span<const int32_t> tokens(int32_t begin, int32_t count) const {
+    return std::span(tokens_).subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
+  }
+  bool decoding() const { return generated_ > 0; }
+  // All earlier blocks are complete, or will be in the step that is being put together.
+  bool ready() const;
+  bool blocked_forever() const;
+
+  SamplingRow sampling_row() const;
+  // Takes up the drawn token. Returns kNone while the generation goes on.
+  Finish push(int32_t token);
+  // The blocks that it saw may go; its own stays.
+  void drop_earlier() { earlier_.clear(); }
+
+  std::atomic<bool> abort{false};
+  std::atomic<bool> released{false};  // no more events
+  // The engine thread's own:
+  bool started = false;
+  bool finished = false;
+  uint64_t last_step = 0;  // the step that computed rows of it last
+  double flops = 0;
+  double started_at = 0;
+
+ private:
+  int64_t id_;
+  std::vector<Segment> earlier_;
+  std::shared_ptr<BlockProgress> own_;
+  int32_t offset_;
+  std::vector<int32_t> tokens_;
+  std::optional<GenerationSpec> generation_;
+  TokenCounts counts_;
+  int32_t generated_ = 0;
+};
+
+}  // namespace block_attention

@@ -1,0 +1,72 @@
+#include "model/file_weights.hpp"
+
+#include <memory>
+
+#include "core/error.hpp"
+
+namespace block_attention {
+namespace {
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+void check_location(const TensorLocation& tensor, const std::vector<WeightFile>& files) {
+  if (tensor.file >= files.size()) {
+    throw Error(ErrorCode::kModelFormat, "tensor " + tensor.name + " lies in a file that was not given");
+  }
+  // Sizes stay below 2^31 each, and no supported tensor has more than two, so the product fits 64 bits.
+  uint64_t bytes = dtype_size(tensor.dtype);
+  if (tensor.shape.size() > 2) {
+    throw Error(ErrorCode::kModelFormat, "tensor " + tensor.name + " has more than two dimensions");
+  }
+  for (int64_t size : tensor.shape) bytes *= static_cast<uint64_t>(size);
+  const uint64_t file_bytes = files[tensor.file].size();
+  if (bytes != tensor.bytes || tensor.offset > file_bytes || tensor.bytes > file_bytes - tensor.offset) {
+    throw Error(ErrorCode::kModelFormat, "tensor " + tensor.name + " of shape " + shape_text(tensor.shape) +
+                                             " does not fit its range in the file");
+  }
+}
+
+}  // namespace
+
+FileWeights::FileWeights(const std::vector<std::string>& files, const std::vector<TensorLocation>& tensors) {
+  for (const std::string& path : files) files_.emplace_back(path);
+  for (const TensorLocation& tensor : tensors) {
+    check_location(tensor, files_);
+    if (!tensors_.emplace(tensor.name, tensor).second) {
+      throw Error(ErrorCode::kModelFormat, "tensor " + tensor.name + " is given twice");
+    }
+    total_bytes_ += tensor.bytes;
+  }
+}
+
+const TensorLocation& FileWeights::find(const std::string& name, const std::vector<int64_t>& shape) const {
+  const auto place = tensors_.find(name);
+  if (place == tensors_.end()) throw Error(ErrorCode::kModelFormat, "tensor " + name + " is missing");
+  if (place->second.shape != shape) {
+    throw Error(ErrorCode::kModelFormat, "tensor " + name + " has shape " + shape_text(place->second.shape) +
+                                             ", the config asks for " + shape_text(shape));
+  }
+  return place->second;
+}
+
+HostMatrix FileWeights::matrix(const std::string& name, int64_t rows, int64_t cols) {
+  const TensorLocation& tensor = find(name, {rows, cols});
+  staging_.push_back(std::make_unique_for_overwrite<char[]>(tensor.bytes));
+  files_[tensor.file].read(tensor.offset, staging_.back().get(), tensor.bytes);
+  return {staging_.back().get(), tensor.dtype, rows, cols};
+}
+
+std::vector<float> FileWeights::vector(const std::string& name, int64_t size) {
+  const TensorLocation& tensor = find(name, {size});
+  std::vector<char> bytes(tensor.bytes);
+  files_[tensor.file].read(tensor.offset, bytes.data(), tensor.bytes);
+  std::vector<float> values(static_cast<size_t>(size));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = load_as_f32(bytes.data(), tensor.dtype, i);
+  return values;
+}
+
+}  // namespace block_attention

@@ -1,0 +1,97 @@
+// A small random model behind an Engine, driven synchronously: submit sequences, wait for their last events.
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "cpu/cpu_backend.hpp"
+#include "engine/engine.hpp"
+#include "model/random_weights.hpp"
+
+namespace block_attention::test {
+
+inline ModelConfig small_config(int32_t window = 0) {
+  ModelConfig config;
+  config.vocab_size = 97;
+  config.hidden_size = 48;
+  config.intermediate_size = 80;
+  config.num_layers = 3;
+  config.num_heads = 6;
+  config.num_kv_heads = 2;
+  config.head_dim = 16;
+  config.rms_norm_eps = 1e-5f;
+  config.tie_word_embeddings = true;
+  config.windows = {0, window, window};
+  for (int i = 0; i < 8; ++i) config.inv_freq.push_back(std::pow(10000.0, -i / 8.0));
+  return config;
+}
+
+struct Outcome {
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs;
+  std::vector<int32_t> top_tokens;
+  std::vector<float> top_logprobs;
+  Finish finish = Finish::kNone;
+  std::string error;
+  double flops = 0;
+
+  bool operator==(const Outcome&) const = default;
+};
+
+class TestEngine {
+ public:
+  struct Options {
+    int threads = 1;
+    int32_t max_batch_tokens = 64;
+    int32_t pages = 256;
+    DType kv_dtype = DType::kBF16;
+    Isa isa = default_isa();
+  };
+
+  TestEngine(const ModelConfig& config, Options options) {
+    std::unique_ptr<Backend> backend = make_cpu_backend(options.threads, options.isa);
+    RandomWeights source(config, 7, DType::kBF16);
+    ModelWeights weights = load_weights(config, source, *backend, [](size_t, size_t) {});
+    const KvShape shape = {config.num_layers, config.num_kv_heads, config.head_dim, options.kv_dtype};
+    const size_t cache_bytes = backend->kv_page_bytes(shape) * static_cast<size_t>(options.pages);
+    engine_ = std::make_unique<Engine>(config, std::move(backend), std::move(weights),
+                                       EngineOptions{options.kv_dtype, cache_bytes, options.max_batch_tokens},
+                                       [this](std::vector<SequenceEvent> events) { take(std::move(events)); });
+  }
+  ~TestEngine() { engine_->close(); }
+
+  Engine& engine() { return *engine_; }
+
+  Outcome wait(int64_t id) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return outcomes_[id].finish != Finish::kNone; });
+    return outcomes_[id];
+  }
+
+ private:
+  void take(std::vector<SequenceEvent> events) {
+    const std::lock_guard lock(mutex_);
+    for (const SequenceEvent& event : events) {
+      Outcome& outcome = outcomes_[event.id];
+      const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+      append(outcome.tokens, event.tokens);
+      append(outcome.logprobs, event.logprobs);
+      append(outcome.top_tokens, event.top_tokens);
+      append(outcome.top_logprobs, event.top_logprobs);
+      outcome.finish = event.finish;
+      outcome.error = event.error_message;
+      if (event.first) outcome.flops = event.flops;
+    }
+    changed_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<int64_t, Outcome> outcomes_;
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace block_attention::test
