@@ -1,0 +1,41 @@
+// out = x * weight^T + bias on the CPU, float32 arithmetic over weights in their stored precision.
+//
+// Every element of the output has the same bits whatever the rows of the call, the threads, and, of AVX2 and AVX-512,
+// the instruction set (linear_kernels.hpp says in which order it is summed).
+#pragma once
+
+#include <cstdint>
+
+#include "core/tensor.hpp"
+#include "cpu/isa.hpp"
+#include "cpu/linear_kernels.hpp"
+#include "cpu/linear_weight.hpp"
+#include "cpu/thread_pool.hpp"
+
+namespace block_attention {
+
+// The op and its scratch memory, which grows to what the largest call so far needed and is then reused. One call at a
+// time.
+class LinearOp {
+ public:
+  LinearOp(ThreadPool& pool, Isa isa);
+
+  // x [rows, in_features], out [rows, out_features], float32, strides at least the columns; they must not overlap.
+  // Throws Error(kInvalidArgument) if they do not fit the weight.
+  void run(const Tensor& x, const PackedLinear& weight, const Tensor& out);
+
+ private:
+  void run_direct(LinearTile tile);
+  void run_repacked(LinearTile tile);
+  void repack(const LinearTile& tile, float* packed);
+  // Shares out panels x row blocks over the pool.
+  void run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk, void (*kernel)(const LinearTile&));
+
+  ThreadPool& pool_;
+  Isa isa_;
+  LinearKernels kernels_;
+  Buffer worker_scratch_;
+  Buffer activations_;
+};
+
+}  // namespace block_attention

@@ -1,0 +1,64 @@
+// The arithmetic of `linear`: one tile of the output, computed by one worker.
+//
+// Every output element is summed in one order, whatever the tile, the rows of the call or the vector width: inputs in
+// blocks of kSumBlock; inside a block one accumulator, inputs in order, fused multiply-adds; the sums of the blocks added
+// in order; the bias last. (Vectors run over output features, never over inputs.)
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.hpp"
+#include "cpu/isa.hpp"
+
+namespace block_attention {
+
+inline constexpr int64_t kSumBlock = 512;
+// Widest tile of the repacked path: panels widened to float32 at a time, rows of a row block.
+inline constexpr int64_t kMaxWidePanels = 2;
+inline constexpr int64_t kMaxBlockRows = 256;
+
+// Rows are computed in groups of nearly equal size: group g begins at row group_begin(rows, groups, g).
+inline int64_t group_begin(int64_t rows, int64_t groups, int64_t group) { return group * rows / groups; }
+
+struct LinearTile {
+  // Activations, rows x in_features. Direct: row i at x + i * x_stride. Repacked: for each block of kSumBlock inputs, for
+  // each group, inputs x rows of the group (blocks begin at x + rows * first_input).
+  const float* x;
+  int64_t x_stride;
+  int64_t rows;
+  int64_t groups;
+
+  // The whole weight (linear_weight.hpp); bias may be null.
+  const void* panels;
+  DType dtype;
+  int64_t in_features;
+  int64_t out_features;
+  const float* bias;
+
+  // Output: row i at out + i * out_stride.
+  float* out;
+  int64_t out_stride;
+
+  // The part to compute.
+  int64_t group_from;
+  int64_t group_to;
+  int64_t panel_from;
+  int64_t panel_to;
+
+  // Per worker: kMaxWidePanels x kSumBlock x 16 floats, kMaxBlockRows x 16 floats.
+  float* wide;
+  float* ragged;
+};
+
+struct LinearKernels {
+  int64_t group_rows;   // most rows of a group
+  int64_t direct_rows;  // up to so many rows are read where they lie
+  // Panels that are computed at once for `rows` rows: work is best dealt out in multiples of it.
+  int64_t (*tile_panels)(int64_t rows);
+  void (*direct)(const LinearTile& tile);
+  void (*repacked)(const LinearTile& tile);
+};
+
+LinearKernels linear_kernels(Isa isa);
+
+}  // namespace block_attention

@@ -1,0 +1,319 @@
+// `linear` and `embedding` against a float64 reference, against the documented summation order bit by bit, and against
+// themselves over rows, threads and instruction sets.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "core/dtype.hpp"
+#include "core/error.hpp"
+#include "cpu/isa.hpp"
+#include "cpu/linear.hpp"
+#include "cpu/linear_weight.hpp"
+#include "cpu/thread_pool.hpp"
+
+namespace block_attention {
+namespace {
+
+constexpr uint32_t kSeed = 20260117;
+const float kPoison = std::numeric_limits<float>::quiet_NaN();
+
+// A weight of several stacked parts in a stored precision, kept as the file would hold it.
+struct Source {
+  std::vector<std::vector<char>> bytes;
+  std::vector<HostMatrix> parts;
+  std::vector<float> bias;
+  int64_t out_features = 0;
+  int64_t in_features = 0;
+
+  float at(int64_t feature, int64_t input) const {
+    size_t part = 0;
+    while (feature >= parts[part].rows) feature -= parts[part++].rows;
+    return load_as_f32(parts[part].data, parts[part].dtype, static_cast<size_t>(feature * in_features + input));
+  }
+};
+
+Source make_source(std::mt19937& rng, DType dtype, const std::vector<int64_t>& part_rows, int64_t in_features,
+                   bool bias) {
+  std::normal_distribution<float> normal;
+  Source source;
+  source.in_features = in_features;
+  for (int64_t rows : part_rows) {
+    // One byte off: a file promises no alignment.
+    source.bytes.emplace_back(static_cast<size_t>(rows * in_features) * dtype_size(dtype) + 1);
+    char* data = source.bytes.back().data() + 1;
+    for (int64_t i = 0; i < rows * in_features; ++i) {
+      const float value = normal(rng);
+      const uint16_t half = dtype == DType::kBF16 ? f32_to_bf16(value) : f32_to_f16(value);
+      if (dtype == DType::kF32) std::memcpy(data + i * 4, &value, 4);
+      if (dtype != DType::kF32) std::memcpy(data + i * 2, &half, 2);
+    }
+    source.out_features += rows;
+  }
+  for (size_t i = 0; i < part_rows.size(); ++i) {
+    source.parts.push_back({source.bytes[i].data() + 1, dtype, part_rows[i], in_features});
+  }
+  for (int64_t i = 0; bias && i < source.out_features; ++i) source.bias.push_back(normal(rng));
+  return source;
+}
+
+std::vector<float> random_values(std::mt19937& rng, int64_t count) {
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) value = normal(rng);
+  return values;
+}
+
+Tensor view(std::vector<float>& values, int64_t rows, int64_t cols, int64_t stride) {
+  return {values.data(), DType::kF32, rows, cols, stride};
+}
+
+bool fuses(Isa isa) {
+#if defined(__x86_64__)
+  return isa != Isa::kPortable;
+#else
+  (void)isa;
+  return true;
+#endif
+}
+
+// The order that linear_kernels.hpp promises.
+float documented_sum(const Source& source, const float* x, int64_t feature, bool fused) {
+  float total = 0;
+  for (int64_t first = 0; first < source.in_features; first += kSumBlock) {
+    const int64_t end = std::min(source.in_features, first + kSumBlock);
+    float sum = 0;
+    for (int64_t k = first; k < end; ++k) {
+      const float w = source.at(feature, k);
+      if (fused) {
+        sum = std::fma(x[k], w, sum);
+      } else {
+        const volatile float product = x[k] * w;
+        sum += product;
+      }
+    }
+    total = first == 0 ? sum : total + sum;
+  }
+  return source.bias.empty() ? total : total + source.bias[static_cast<size_t>(feature)];
+}
+
+void expect_near_float64(const Source& source, const float* x, int64_t feature, float got) {
+  double sum = source.bias.empty() ? 0 : double{source.bias[static_cast<size_t>(feature)]};
+  double size = std::fabs(sum);
+  for (int64_t k = 0; k < source.in_features; ++k) {
+    const double product = double{x[k]} * double{source.at(feature, k)};
+    sum += product;
+    size += std::fabs(product);
+  }
+  // n roundings of at most 2^-24 of a partial sum that never exceeds `size`, as a random walk (Higham & Mary 2019):
+  // standard deviation at most sqrt(n / 3) x 2^-24 x size. Twice sqrt(n) is 3.5 of them, and two for short sums.
+  const double blocks = std::ceil(static_cast<double>(source.in_features) / kSumBlock);
+  const double n = std::fmin(static_cast<double>(source.in_features), kSumBlock) + blocks + 1;
+  ASSERT_LE(std::fabs(double{got} - sum), (2 * std::sqrt(n) + 2) * 0x1p-24 * size);
+}
+
+class LinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
+ protected:
+  LinearTest() : pool_(std::get<1>(GetParam())), op_(pool_, isa()), rng_(kSeed) {
+    RecordProperty("seed", static_cast<int>(kSeed));
+  }
+  Isa isa() const { return std::get<0>(GetParam()); }
+
+  std::unique_ptr<PackedLinear> pack(const Source& source) {
+    return pack_linear(pool_, isa(), source.parts, source.bias);
+  }
+
+  // Output with `gap` poisoned columns after each row, which must stay poisoned.
+  std::vector<float> run(const PackedLinear& weight, std::vector<float>& x, int64_t rows, int64_t x_stride,
+                         int64_t gap = 3) {
+    const int64_t columns = weight.out_features();
+    const int64_t stride = columns + gap;
+    std::vector<float> out(static_cast<size_t>(rows * stride), kPoison);
+    op_.run(view(x, rows, weight.in_features(), x_stride), weight, view(out, rows, columns, stride));
+    std::vector<float> dense;
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < stride; ++j) {
+        const float value = out[static_cast<size_t>(i * stride + j)];
+        if (j < columns) {
+          dense.push_back(value);
+        } else {
+          EXPECT_TRUE(std::isnan(value)) << "written outside: row " << i << " column " << j;
+        }
+      }
+    }
+    return dense;
+  }
+
+  void check(const Source& source, int64_t rows, int64_t x_gap) {
+    const int64_t stride = source.in_features + x_gap;
+    std::vector<float> x = random_values(rng_, rows * stride);
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t k = source.in_features; k < stride; ++k) x[static_cast<size_t>(i * stride + k)] = kPoison;
+    }
+    const auto weight = pack(source);
+    const std::vector<float> out = run(*weight, x, rows, stride);
+    // All elements of small outputs, a sample of large ones.
+    const int64_t elements = rows * source.out_features;
+    const int64_t step = std::max<int64_t>(1, elements * source.in_features / 2'000'000);
+    for (int64_t e = 0; e < elements; e += step) {
+      const int64_t row = e / source.out_features;
+      const int64_t feature = e % source.out_features;
+      const float* x_row = x.data() + row * stride;
+      const float got = out[static_cast<size_t>(e)];
+      expect_near_float64(source, x_row, feature, got);
+      ASSERT_EQ(std::bit_cast<uint32_t>(got),
+                std::bit_cast<uint32_t>(documented_sum(source, x_row, feature, fuses(isa()))))
+          << "row " << row << " feature " << feature << ", " << rows << " x " << source.out_features << " x "
+          << source.in_features << " " << dtype_name(source.parts[0].dtype);
+    }
+  }
+
+  ThreadPool pool_;
+  LinearOp op_;
+  std::mt19937 rng_;
+};
+
+TEST_P(LinearTest, EveryRowCountUpToThreeGroups) {
+  for (DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    const Source source = make_source(rng_, dtype, {16 * 5 + 7}, 517, true);
+    for (int64_t rows = 1; rows <= 43; ++rows) check(source, rows, 5);
+  }
+}
+
+TEST_P(LinearTest, RandomRaggedShapes) {
+  const auto draw = [&](int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(rng_); };
+  const DType dtypes[] = {DType::kBF16, DType::kF16, DType::kF32};
+  for (int round = 0; round < 60; ++round) {
+    std::vector<int64_t> parts(static_cast<size_t>(draw(1, 3)));
+    for (int64_t& rows : parts) rows = draw(1, 90);
+    const Source source = make_source(rng_, dtypes[round % 3], parts, draw(1, round % 4 == 0 ? 1700 : 300), round % 2);
+    check(source, round % 5 == 0 ? draw(100, 900) : draw(1, 70), draw(0, 9));
+  }
+}
+
+TEST_P(LinearTest, SingleElement) {
+  check(make_source(rng_, DType::kBF16, {1}, 1, false), 1, 0);
+  check(make_source(rng_, DType::kF32, {1, 1, 1}, 1, true), 1, 0);
+}
+
+TEST_P(LinearTest, RowsOfALargeCallEqualSingleRows) {
+  for (DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    const Source source = make_source(rng_, dtype, {100, 37, 37}, 1100, true);
+    const auto weight = pack(source);
+    std::vector<float> x = random_values(rng_, 2048 * 1100);
+    const std::vector<float> all = run(*weight, x, 2048, 1100);
+    for (int64_t row = 0; row < 2048; row += 1 + row % 3) {
+      std::vector<float> one(x.begin() + row * 1100, x.begin() + (row + 1) * 1100);
+      const std::vector<float> alone = run(*weight, one, 1, 1100);
+      ASSERT_EQ(std::memcmp(alone.data(), all.data() + row * 174, 174 * sizeof(float)), 0) << "row " << row;
+    }
+  }
+}
+
+TEST_P(LinearTest, InfinityAndNanReachOnlyTheirOwnRowsAndColumns) {
+  Source source = make_source(rng_, DType::kF32, {40}, 70, false);
+  const float infinity = std::numeric_limits<float>::infinity();
+  std::memcpy(source.bytes[0].data() + 1 + (33 * 70 + 5) * 4, &infinity, 4);
+  const auto weight = pack(source);
+  for (int64_t rows : {3, 30}) {
+    std::vector<float> x = random_values(rng_, rows * 70);
+    x[1 * 70 + 69] = kPoison;
+    const std::vector<float> out = run(*weight, x, rows, 70);
+    for (int64_t e = 0; e < rows * 40; ++e) {
+      EXPECT_EQ(std::isnan(out[static_cast<size_t>(e)]), e / 40 == 1) << e;
+      if (e / 40 != 1) {
+        EXPECT_EQ(std::isinf(out[static_cast<size_t>(e)]), e % 40 == 33) << e;
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, EmbeddingReadsTheSourceRowsBack) {
+  for (DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    const Source source = make_source(rng_, dtype, {75}, 131, false);
+    const auto table = pack(source);
+    std::vector<int32_t> tokens = {0, 74, 15, 16, 64, 74};
+    for (int32_t i = 0; i < 75; ++i) tokens.push_back(i);
+    const int64_t rows = static_cast<int64_t>(tokens.size());
+    std::vector<float> out(static_cast<size_t>(rows * 133), kPoison);
+    embedding(pool_, *table, tokens, view(out, rows, 131, 133));
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t k = 0; k < 133; ++k) {
+        const float got = out[static_cast<size_t>(i * 133 + k)];
+        if (k >= 131) {
+          EXPECT_TRUE(std::isnan(got));
+        } else {
+          ASSERT_EQ(std::bit_cast<uint32_t>(got),
+                    std::bit_cast<uint32_t>(source.at(tokens[static_cast<size_t>(i)], k)));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, BadInputIsRefused) {
+  const Source source = make_source(rng_, DType::kF32, {20}, 30, false);
+  const auto weight = pack(source);
+  std::vector<float> x(60);
+  std::vector<float> out(60);
+  const auto code = [](auto&& call) {
+    try {
+      call();
+    } catch (const Error& error) {
+      return std::string(error_code_name(error.code()));
+    }
+    return std::string("none");
+  };
+  EXPECT_EQ(code([&] { op_.run(view(x, 2, 29, 30), *weight, view(out, 2, 20, 20)); }), "INVALID_ARGUMENT");
+  EXPECT_EQ(code([&] { op_.run(view(x, 2, 30, 30), *weight, view(out, 1, 20, 20)); }), "INVALID_ARGUMENT");
+  EXPECT_EQ(code([&] { op_.run(view(x, 2, 30, 29), *weight, view(out, 2, 20, 20)); }), "INVALID_ARGUMENT");
+  EXPECT_EQ(code([&] { op_.run(view(x, 2, 30, 30), *weight, view(out, 2, 21, 21)); }), "INVALID_ARGUMENT");
+  EXPECT_EQ(code([&] { pack_linear(pool_, isa(), {}, {}); }), "INVALID_ARGUMENT");
+  const std::vector<float> short_bias(19);
+  EXPECT_EQ(code([&] { pack_linear(pool_, isa(), source.parts, short_bias); }), "INVALID_ARGUMENT");
+  const HostMatrix other[] = {source.parts[0], {source.parts[0].data, DType::kBF16, 20, 30}};
+  EXPECT_EQ(code([&] { pack_linear(pool_, isa(), other, {}); }), "INVALID_ARGUMENT");
+  for (int32_t token : {-1, 20}) {
+    EXPECT_EQ(code([&] { embedding(pool_, *weight, {&token, 1}, view(out, 1, 30, 30)); }), "INVALID_ARGUMENT");
+  }
+}
+
+std::string case_name(const testing::TestParamInfo<std::tuple<Isa, int>>& info) {
+  return std::string(isa_name(std::get<0>(info.param))) + "_" + std::to_string(std::get<1>(info.param)) + "_threads";
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LinearTest,
+                         testing::Combine(testing::ValuesIn(supported_isas()), testing::Values(1, 2, 3)), case_name);
+
+// Packed on one instruction set, used on the others: neither the layout nor, where they fuse, the bits depend on it.
+TEST(LinearAcrossIsas, SameLayoutSameBits) {
+  std::mt19937 rng(kSeed);
+  const Source source = make_source(rng, DType::kBF16, {130, 11}, 1030, true);
+  std::vector<float> x = random_values(rng, 61 * 1030);
+  ThreadPool pool(2);
+  std::vector<std::vector<char>> layouts;
+  std::vector<std::vector<float>> fused;
+  for (Isa isa : supported_isas()) {
+    const auto weight = pack_linear(pool, isa, source.parts, source.bias);
+    const char* bytes = static_cast<const char*>(weight->panel(0));
+    layouts.emplace_back(bytes, bytes + weight->panel_count() * 1030 * 16 * 2);
+    EXPECT_EQ(layouts.back(), layouts.front()) << isa_name(isa);
+    if (!fuses(isa)) continue;
+    std::vector<float> out(61 * 141);
+    LinearOp(pool, isa).run(view(x, 61, 1030, 1030), *weight, view(out, 61, 141, 141));
+    fused.push_back(out);
+    EXPECT_EQ(std::memcmp(out.data(), fused.front().data(), out.size() * sizeof(float)), 0) << isa_name(isa);
+  }
+}
+
+}  // namespace
+}  // namespace block_attention
