@@ -1,0 +1,51 @@
+// All the set-up that `npm test`, `npm run demo` and `npm run bench` need, on a machine with Node and nothing else:
+// system packages, npm packages, the TypeScript and the native build. Each step runs only when it is stale, so a second
+// start costs a few file system calls. Plain JavaScript without dependencies: it runs before there are any.
+import { exitCodeOf, root, runMain, runStep } from './setup/process.mjs';
+import { buildNative } from './setup/native.mjs';
+import { mtimeOf, whenStale } from './setup/stamps.mjs';
+import { buildRequirements, ensureSystem } from './setup/system.mjs';
+
+/** Installs the npm packages when they are absent or older than the lockfile. Builds nothing. */
+export async function ensurePackages() {
+  if (mtimeOf(`${root}node_modules/.package-lock.json`) >= mtimeOf(`${root}package-lock.json`)) return;
+  await runStep('installing the npm packages', 'npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund']);
+}
+
+/**
+ * Everything built and up to date. Throws SetupError with what to do when that is not possible.
+ *
+ * @param {{ tests: boolean }} options tests: the C++ tests as well (needs GoogleTest)
+ */
+export async function ensureReady({ tests }) {
+  await ensurePackages();
+  await whenStale('typescript', { inputs: ['lib', 'tsconfig.json'], outputs: ['dist'] }, () =>
+    runStep('compiling TypeScript', process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']),
+  );
+  const inputs = ['native', 'CMakeLists.txt', 'node_modules/.package-lock.json'];
+  const outputs = ['build/Release/block_attention.node', 'build/cmake/CMakeCache.txt'];
+  const requirements = tests ? [...buildRequirements, 'googletest'] : buildRequirements;
+  await whenStale(
+    tests ? 'native-tests' : 'native',
+    {
+      inputs: tests ? [...inputs, 'test/native'] : inputs,
+      outputs: tests ? [...outputs, 'build/cmake/native_tests'] : outputs,
+    },
+    async () => {
+      await ensureSystem(requirements);
+      await buildNative({ tests });
+    },
+  );
+}
+
+/**
+ * Makes everything ready, then runs a script of this repository with the arguments of this process.
+ *
+ * @param {string} script relative to the root
+ */
+export function startReady(script) {
+  return runMain(async () => {
+    await ensureReady({ tests: false });
+    return exitCodeOf(process.execPath, [script, ...process.argv.slice(2)]);
+  });
+}
