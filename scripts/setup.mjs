@@ -20,7 +20,11 @@ export async function ensurePackages() {
 export async function ensureReady({ tests }) {
   await ensurePackages();
   await whenStale('typescript', { inputs: ['lib', 'tsconfig.json'], outputs: ['dist'] }, () =>
-    runStep('compiling TypeScript', process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']),
+    runStep('compiling TypeScript', process.execPath, [
+      'node_modules/typescript/bin/tsc',
+      '-p',
+      'tsconfig.json',
+    ]),
   );
   const inputs = ['native', 'CMakeLists.txt', 'node_modules/.package-lock.json'];
   const outputs = ['build/Release/block_attention.node', 'build/cmake/CMakeCache.txt'];

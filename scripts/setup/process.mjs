@@ -43,7 +43,9 @@ export async function runStep(purpose, command, args, env = {}) {
   if (code !== 0) {
     throw new SetupError(`${purpose}: failed (exit ${code}): ${[command, ...args].join(' ')}`);
   }
-  process.stderr.write(`[setup] ${purpose}: done in ${((performance.now() - started) / 1000).toFixed(1)} s\n`);
+  process.stderr.write(
+    `[setup] ${purpose}: done in ${((performance.now() - started) / 1000).toFixed(1)} s\n`,
+  );
 }
 
 /**

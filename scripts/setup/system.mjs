@@ -30,11 +30,17 @@ const requirements = {
   compiler: {
     what: 'a C++20 compiler (g++ 12 or newer)',
     apt: 'g++',
-    found: () => outputOf(compiler, ['-std=c++20', '-fsyntax-only', '-x', 'c++', '-'], '#include <span>\n') !== undefined,
+    found: () =>
+      outputOf(compiler, ['-std=c++20', '-fsyntax-only', '-x', 'c++', '-'], '#include <span>\n') !==
+      undefined,
   },
   cmake: { what: `CMake ${kMinCMake.join('.')} or newer`, apt: 'cmake', found: hasRecentCMake },
   make: { what: 'make or ninja', apt: 'make', found: () => hasProgram('ninja') || hasProgram('make') },
-  highway: { what: "Highway's headers (1.0.3 or newer)", apt: 'libhwy-dev', found: () => hasHeader('hwy/highway.h') },
+  highway: {
+    what: "Highway's headers (1.0.3 or newer)",
+    apt: 'libhwy-dev',
+    found: () => hasHeader('hwy/highway.h'),
+  },
   googletest: { what: 'GoogleTest', apt: 'libgtest-dev', found: () => hasHeader('gtest/gtest.h') },
   clangFormat: { what: 'clang-format', apt: 'clang-format', found: () => hasProgram('clang-format') },
   clangTidy: { what: 'clang-tidy', apt: 'clang-tidy', found: () => hasProgram('clang-tidy') },
