@@ -16,8 +16,10 @@
 
 #include <vector>
 
-// Of Highway's x86 targets we build AVX2 and AVX-512 (HWY_AVX3), and the portable one for anything older.
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+// Of Highway's x86 targets we build AVX2 and AVX-512 (HWY_AVX3), and the portable one for anything older; on arm64 NEON
+// alone, whose vectors have a size that the compiler knows.
+#define HWY_DISABLED_TARGETS \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 
 namespace block_attention {
 
