@@ -26,6 +26,8 @@ export const ERROR_CODES = [
   'UNSUPPORTED',
   /** The caller's AbortSignal fired. */
   'ABORTED',
+  /** A configured time limit passed. */
+  'TIMEOUT',
   /** The engine was closed. */
   'CLOSED',
   /** Memory could not be allocated. */
