@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <utility>
 
@@ -27,12 +28,29 @@ struct Tensor {
   }
 };
 
-// A matrix in host memory as a model file holds it: rows (output features) x cols (input features), row-major, dense.
-struct HostMatrix {
-  const void* data = nullptr;
-  DType dtype = DType::kF32;
-  int64_t rows = 0;
-  int64_t cols = 0;
+// A matrix that a backend takes over: rows (output features) x cols (input features), row-major and dense. It lies in host
+// memory or in a file; the backend reads rows in pieces as it packs them, so that a model is never in memory twice.
+class HostMatrix {
+ public:
+  // Copies rows first .. first + count - 1 to `out`. Called from several threads at once; may throw Error.
+  using Read = std::function<void(int64_t first, int64_t count, void* out)>;
+
+  HostMatrix(Read read_rows, DType element, int64_t row_count, int64_t col_count)
+      : read(std::move(read_rows)), dtype(element), rows(row_count), cols(col_count) {}
+  // Over memory that outlives this object.
+  HostMatrix(const void* data, DType element, int64_t row_count, int64_t col_count)
+      : dtype(element), rows(row_count), cols(col_count) {
+    const size_t row_bytes = static_cast<size_t>(col_count) * dtype_size(element);
+    read = [data, row_bytes](int64_t first, int64_t count, void* out) {
+      std::memcpy(out, static_cast<const char*>(data) + static_cast<size_t>(first) * row_bytes,
+                  static_cast<size_t>(count) * row_bytes);
+    };
+  }
+
+  Read read;
+  DType dtype;
+  int64_t rows;
+  int64_t cols;
 };
 
 // Memory that a backend handed out; given back when this object dies.

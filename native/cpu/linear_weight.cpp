@@ -1,7 +1,10 @@
 #include "cpu/linear_weight.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <exception>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -43,13 +46,45 @@ Shape stacked_shape(std::span<const HostMatrix> parts, std::span<const float> bi
   return shape;
 }
 
-// The source row of output feature `feature` of the stack.
-const void* source_row(std::span<const HostMatrix> parts, int64_t feature) {
-  size_t part = 0;
-  while (feature >= parts[part].rows) feature -= parts[part++].rows;
-  return static_cast<const char*>(parts[part].data) +
-         static_cast<size_t>(feature * parts[part].cols) * dtype_size(parts[part].dtype);
+// Output features first .. first + count - 1 of the stack, to `out`.
+void read_stacked(std::span<const HostMatrix> parts, int64_t first, int64_t count, char* out) {
+  for (const HostMatrix& part : parts) {
+    const int64_t rows = std::min(count, part.rows - first);
+    if (rows > 0) {
+      part.read(first, rows, out);
+      out += static_cast<size_t>(rows * part.cols) * dtype_size(part.dtype);
+      count -= rows;
+      first = 0;
+    } else {
+      first -= part.rows;
+    }
+    if (count == 0) return;
+  }
 }
+
+// Keeps the first exception of any worker, since a task of the pool must not throw.
+class FirstError {
+ public:
+  template <typename Body>
+  void guard(Body body) {
+    if (failed_) return;
+    try {
+      body();
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      if (!error_) error_ = std::current_exception();
+      failed_ = true;
+    }
+  }
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::atomic<bool> failed_{false};
+  std::exception_ptr error_;
+};
 
 }  // namespace
 
@@ -75,15 +110,26 @@ std::unique_ptr<PackedLinear> pack_linear(ThreadPool& pool, Isa isa, std::span<c
   const InterleaveKernels kernels = interleave_kernels(isa);
   const auto interleave = dtype_size(shape.dtype) == 2 ? kernels.words16 : kernels.words32;
   char* packed = static_cast<char*>(data.data());
-  pool.run((panels + kPanelsPerTask - 1) / kPanelsPerTask, [&](int64_t task, int) {
-    const int64_t end = std::min(panels, (task + 1) * kPanelsPerTask);
-    for (int64_t panel = task * kPanelsPerTask; panel < end; ++panel) {
-      const void* rows[kPanelColumns];
-      const int64_t columns = std::min(kPanelColumns, shape.out_features - panel * kPanelColumns);
-      for (int64_t i = 0; i < columns; ++i) rows[i] = source_row(parts, panel * kPanelColumns + i);
-      interleave(rows, columns, shape.in_features, packed + static_cast<size_t>(panel) * panel_bytes, kPanelColumns);
-    }
+  const size_t row_bytes = static_cast<size_t>(shape.in_features) * dtype_size(shape.dtype);
+  const int64_t rows_per_task = kPanelsPerTask * kPanelColumns;
+  const Buffer staging = allocate_host_memory(static_cast<size_t>(pool.threads() * rows_per_task) * row_bytes);
+  FirstError error;
+  pool.run((panels + kPanelsPerTask - 1) / kPanelsPerTask, [&](int64_t task, int worker) {
+    error.guard([&] {
+      char* source = static_cast<char*>(staging.data()) + static_cast<size_t>(worker * rows_per_task) * row_bytes;
+      const int64_t first = task * rows_per_task;
+      const int64_t count = std::min(rows_per_task, shape.out_features - first);
+      read_stacked(parts, first, count, source);
+      for (int64_t row = 0; row < count; row += kPanelColumns) {
+        const void* rows[kPanelColumns];
+        const int64_t columns = std::min(kPanelColumns, count - row);
+        for (int64_t i = 0; i < columns; ++i) rows[i] = source + static_cast<size_t>(row + i) * row_bytes;
+        interleave(rows, columns, shape.in_features,
+                   packed + static_cast<size_t>((first + row) / kPanelColumns) * panel_bytes, kPanelColumns);
+      }
+    });
   });
+  error.rethrow();
   return std::make_unique<PackedLinear>(shape.dtype, shape.out_features, shape.in_features, std::move(data),
                                         std::move(bias_data));
 }

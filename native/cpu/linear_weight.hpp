@@ -44,8 +44,8 @@ class PackedLinear final : public LinearWeight {
   Buffer bias_;
 };
 
-// Stacks `parts` along the output features and packs them; every source row is read once, front to back, so that the
-// parts may lie in a mapped file. Throws Error(kInvalidArgument) if parts differ in dtype or in_features or the bias has
+// Stacks `parts` along the output features and packs them; every source row is read once, a few panels at a time, so that
+// the parts may lie in files. Passes on what reading throws; throws Error(kInvalidArgument) if parts differ in dtype or in_features or the bias has
 // another length, Error(kOutOfMemory).
 std::unique_ptr<PackedLinear> pack_linear(ThreadPool& pool, Isa isa, std::span<const HostMatrix> parts,
                                           std::span<const float> bias);

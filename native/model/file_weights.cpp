@@ -1,7 +1,5 @@
 #include "model/file_weights.hpp"
 
-#include <memory>
-
 #include "core/error.hpp"
 
 namespace block_attention {
@@ -55,9 +53,12 @@ const TensorLocation& FileWeights::find(const std::string& name, const std::vect
 
 HostMatrix FileWeights::matrix(const std::string& name, int64_t rows, int64_t cols) {
   const TensorLocation& tensor = find(name, {rows, cols});
-  staging_.push_back(std::make_unique_for_overwrite<char[]>(tensor.bytes));
-  files_[tensor.file].read(tensor.offset, staging_.back().get(), tensor.bytes);
-  return {staging_.back().get(), tensor.dtype, rows, cols};
+  const WeightFile& file = files_[tensor.file];
+  const uint64_t row_bytes = static_cast<uint64_t>(cols) * dtype_size(tensor.dtype);
+  const auto read = [&file, offset = tensor.offset, row_bytes](int64_t first, int64_t count, void* out) {
+    file.read(offset + static_cast<uint64_t>(first) * row_bytes, out, static_cast<uint64_t>(count) * row_bytes);
+  };
+  return {read, tensor.dtype, rows, cols};
 }
 
 std::vector<float> FileWeights::vector(const std::string& name, int64_t size) {

@@ -27,7 +27,6 @@ class FileWeights : public WeightSource {
   bool has(const std::string& name) const override { return tensors_.contains(name); }
   HostMatrix matrix(const std::string& name, int64_t rows, int64_t cols) override;
   std::vector<float> vector(const std::string& name, int64_t size) override;
-  void release() override { staging_.clear(); }
   size_t total_bytes() const override { return total_bytes_; }
 
  private:
@@ -35,7 +34,6 @@ class FileWeights : public WeightSource {
 
   std::vector<WeightFile> files_;
   std::unordered_map<std::string, TensorLocation> tensors_;
-  std::vector<std::unique_ptr<char[]>> staging_;
   size_t total_bytes_ = 0;
 };
 

@@ -25,11 +25,12 @@ RandomWeights::RandomWeights(const ModelConfig& config, uint64_t seed, DType dty
 }
 
 HostMatrix RandomWeights::matrix(const std::string& name, int64_t rows, int64_t cols) {
-  const auto count = static_cast<size_t>(rows * cols);
-  matrices_.push_back(std::make_unique_for_overwrite<char[]>(count * dtype_size(dtype_)));
   const float scale = 1.0f / std::sqrt(static_cast<float>(cols));
-  fill_random(dtype_, scale, seed_ ^ hash_name(name), 0, count, matrices_.back().get());
-  return {matrices_.back().get(), dtype_, rows, cols};
+  const auto read = [dtype = dtype_, scale, seed = seed_ ^ hash_name(name), cols](int64_t first, int64_t count,
+                                                                                  void* out) {
+    fill_random(dtype, scale, seed, static_cast<uint64_t>(first * cols), static_cast<size_t>(count * cols), out);
+  };
+  return {read, dtype_, rows, cols};
 }
 
 std::vector<float> RandomWeights::vector(const std::string&, int64_t size) {

@@ -1,7 +1,6 @@
 // Random weights of a config's shape, the same for the same seed: models for timing, which no file holds.
 #pragma once
 
-#include <memory>
 #include <vector>
 
 #include "model/model_config.hpp"
@@ -19,13 +18,11 @@ class RandomWeights : public WeightSource {
   HostMatrix matrix(const std::string& name, int64_t rows, int64_t cols) override;
   // Norm weights: ones.
   std::vector<float> vector(const std::string& name, int64_t size) override;
-  void release() override { matrices_.clear(); }
   size_t total_bytes() const override { return total_bytes_; }
 
  private:
   uint64_t seed_;
   DType dtype_;
-  std::vector<std::unique_ptr<char[]>> matrices_;
   size_t total_bytes_ = 0;
 };
 

@@ -30,7 +30,6 @@ class Loader {
       bias.insert(bias.end(), values.begin(), values.end());
     }
     std::unique_ptr<LinearWeight> weight = backend_.make_linear(matrices, bias);
-    source_.release();
     for (const HostMatrix& matrix : matrices) {
       done_ += static_cast<size_t>(matrix.rows * matrix.cols) * dtype_size(matrix.dtype);
     }

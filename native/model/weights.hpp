@@ -16,12 +16,10 @@ class WeightSource {
  public:
   virtual ~WeightSource() = default;
   virtual bool has(const std::string& name) const = 0;
-  // A matrix of rows x cols; valid until release(). Throws Error(kModelFormat) naming the tensor.
+  // A matrix of rows x cols, to be read while this source lives. Throws Error(kModelFormat) naming the tensor.
   virtual HostMatrix matrix(const std::string& name, int64_t rows, int64_t cols) = 0;
   // A vector of `size` values as float32.
   virtual std::vector<float> vector(const std::string& name, int64_t size) = 0;
-  // The matrices handed out so far are no longer needed.
-  virtual void release() = 0;
   virtual size_t total_bytes() const = 0;
 };
 

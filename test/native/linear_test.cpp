@@ -38,7 +38,7 @@ struct Source {
   float at(int64_t feature, int64_t input) const {
     size_t part = 0;
     while (feature >= parts[part].rows) feature -= parts[part++].rows;
-    return load_as_f32(parts[part].data, parts[part].dtype, static_cast<size_t>(feature * in_features + input));
+    return load_as_f32(bytes[part].data() + 1, parts[part].dtype, static_cast<size_t>(feature * in_features + input));
   }
 };
 
@@ -280,8 +280,11 @@ TEST_P(LinearTest, BadInputIsRefused) {
   EXPECT_EQ(code([&] { pack_linear(pool_, isa(), {}, {}); }), "INVALID_ARGUMENT");
   const std::vector<float> short_bias(19);
   EXPECT_EQ(code([&] { pack_linear(pool_, isa(), source.parts, short_bias); }), "INVALID_ARGUMENT");
-  const HostMatrix other[] = {source.parts[0], {source.parts[0].data, DType::kBF16, 20, 30}};
+  const HostMatrix other[] = {source.parts[0], {source.parts[0].read, DType::kBF16, 20, 30}};
   EXPECT_EQ(code([&] { pack_linear(pool_, isa(), other, {}); }), "INVALID_ARGUMENT");
+  const auto broken = [](int64_t, int64_t, void*) { throw Error(ErrorCode::kIo, "the file ends early"); };
+  const HostMatrix unreadable[] = {source.parts[0], {broken, DType::kF32, 200, 30}};
+  EXPECT_EQ(code([&] { pack_linear(pool_, isa(), unreadable, {}); }), "IO");
   for (int32_t token : {-1, 20}) {
     EXPECT_EQ(code([&] { embedding(pool_, *weight, {&token, 1}, view(out, 1, 30, 30)); }), "INVALID_ARGUMENT");
   }

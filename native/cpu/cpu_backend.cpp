@@ -1,0 +1,135 @@
+#include "cpu/cpu_backend.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "core/error.hpp"
+#include "cpu/attention.hpp"
+#include "cpu/cpu_vector.hpp"
+#include "cpu/host_memory.hpp"
+#include "cpu/kv_storage.hpp"
+#include "cpu/linear.hpp"
+#include "cpu/linear_weight.hpp"
+#include "cpu/rms_norm.hpp"
+#include "cpu/sampling.hpp"
+#include "cpu/swiglu.hpp"
+#include "cpu/thread_pool.hpp"
+
+namespace block_attention {
+namespace {
+
+// Rows of an elementwise op that one task takes: about the cost of waking a worker.
+constexpr int64_t kRowsPerTask = 4;
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(int threads, Isa isa)
+      : isa_(isa),
+        pool_(threads),
+        linear_(pool_, isa),
+        sampler_(isa, pool_),
+        rms_norm_(rms_norm_kernels(isa)),
+        swiglu_(swiglu_kernels(isa)) {}
+
+  std::string description() const override {
+    const int threads = pool_.threads();
+    return std::string("cpu ") + isa_name(isa_) + ", " + std::to_string(threads) +
+           (threads == 1 ? " thread" : " threads");
+  }
+  DType activation_dtype() const override { return DType::kF32; }
+  Buffer allocate(size_t bytes) override { return allocate_host_memory(bytes); }
+
+  std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts, std::span<const float> bias) override {
+    return pack_linear(pool_, isa_, parts, bias);
+  }
+  std::unique_ptr<VectorWeight> make_vector(std::span<const float> values) override {
+    return std::make_unique<CpuVector>(values);
+  }
+
+  size_t kv_page_bytes(const KvShape& shape) const override { return CpuKvStorage::bytes_per_page(shape); }
+  int32_t kv_page_tokens() const override { return CpuKvStorage::kPageTokens; }
+  std::unique_ptr<KvStorage> make_kv_storage(const KvShape& shape, int32_t pages) override {
+    return std::make_unique<CpuKvStorage>(shape, pages);
+  }
+
+  void embedding(const LinearWeight& table, std::span<const int32_t> tokens, const Tensor& out) override {
+    block_attention::embedding(pool_, packed(table), tokens, out);
+  }
+  void rms_norm(const Tensor& x, const VectorWeight& weight, float eps, const Tensor& out) override {
+    const float* w = vector(weight);
+    for_rows(x.rows, [&](int64_t row) { rms_norm_.rms_norm(at(x, row), w, eps, x.cols, at(out, row)); });
+  }
+  void add_rms_norm(const Tensor& residual, const Tensor& delta, const VectorWeight& weight, float eps,
+                    const Tensor& out) override {
+    const float* w = vector(weight);
+    for_rows(residual.rows, [&](int64_t row) {
+      rms_norm_.add_rms_norm(at(residual, row), at(delta, row), w, eps, residual.cols, at(out, row));
+    });
+  }
+  void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override {
+    linear_.run(x, packed(weight), out);
+  }
+  void swiglu(const Tensor& gate_up, const Tensor& out) override {
+    for_rows(out.rows, [&](int64_t row) {
+      const float* gate = at(gate_up, row);
+      swiglu_.swiglu(gate, gate + out.cols, out.cols, at(out, row));
+    });
+  }
+  void gather_rows(const Tensor& x, std::span<const int32_t> rows, const Tensor& out) override {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::memcpy(at(out, static_cast<int64_t>(i)), at(x, rows[i]), static_cast<size_t>(out.cols) * sizeof(float));
+    }
+  }
+
+  void configure_attention(const AttentionConfig& config) override {
+    attention_ = std::make_unique<CpuAttention>(pool_, isa_, config);
+  }
+  std::unique_ptr<AttentionPlan> make_attention_plan() override { return std::make_unique<CpuAttentionPlan>(); }
+  void plan_attention(const Step& step, AttentionPlan& plan) override {
+    attention_->plan(step, static_cast<CpuAttentionPlan&>(plan));
+  }
+  void rope_store(const Tensor& qkv, const Step& step, const QkNorm& norm, int32_t layer, KvStorage& kv) override {
+    attention_->rope_store(qkv, step, norm, layer, static_cast<CpuKvStorage&>(kv));
+  }
+  void attention(const Tensor& q, const AttentionPlan& plan, int32_t layer, const KvStorage& kv, int32_t window,
+                 const Tensor& out) override {
+    attention_->run(q, static_cast<const CpuAttentionPlan&>(plan), layer, static_cast<const CpuKvStorage&>(kv), window,
+                    out);
+  }
+  void rope_rotate(const KvStorage& kv, std::span<const PageId> pages, int32_t length, int32_t layer, int32_t delta,
+                   const Tensor& out_k, const Tensor& out_v) override {
+    attention_->rope_rotate(static_cast<const CpuKvStorage&>(kv), pages, length, layer, delta, out_k, out_v);
+  }
+
+  void sample(const Tensor& logits, std::span<const SamplingRow> rows, std::span<SampledToken> out) override {
+    sampler_.sample(logits, rows, out);
+  }
+
+ private:
+  static float* at(const Tensor& tensor, int64_t row) { return tensor.f32() + row * tensor.stride; }
+  static const PackedLinear& packed(const LinearWeight& weight) { return static_cast<const PackedLinear&>(weight); }
+  static const float* vector(const VectorWeight& weight) { return static_cast<const CpuVector&>(weight).data(); }
+
+  template <typename Body>
+  void for_rows(int64_t rows, Body body) {
+    pool_.run((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
+      const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
+      for (int64_t row = task * kRowsPerTask; row < end; ++row) body(row);
+    });
+  }
+
+  Isa isa_;
+  ThreadPool pool_;
+  LinearOp linear_;
+  Sampler sampler_;
+  RmsNormKernels rms_norm_;
+  SwigluKernels swiglu_;
+  std::unique_ptr<CpuAttention> attention_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(int threads, Isa isa) { return std::make_unique<CpuBackend>(threads, isa); }
+
+}  // namespace block_attention
