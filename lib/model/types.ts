@@ -129,4 +129,7 @@ export interface OpenTokenizerOptions {
 }
 
 /** `openTokenizer` of lib/model/tokenizer/handle.ts. */
-export type OpenTokenizer = (source: TokenizerSource, options: OpenTokenizerOptions) => Promise<TokenizerHandle>;
+export type OpenTokenizer = (
+  source: TokenizerSource,
+  options: OpenTokenizerOptions,
+) => Promise<TokenizerHandle>;

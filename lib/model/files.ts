@@ -1,0 +1,57 @@
+/** Reading the files of a model folder: IO errors name the path, and text that is not JSON is a MODEL_FORMAT error. */
+import { readFile, stat } from 'node:fs/promises';
+import { BlockAttentionError } from '../errors.js';
+
+/** Far above any real config, index or tokenizer_config. */
+const MAX_JSON_BYTES = 1 << 27;
+
+/** Whether there is a regular file (or a link to one). */
+export async function fileExists(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile();
+  } catch (error) {
+    if (hasErrorCode(error, 'ENOENT') || hasErrorCode(error, 'ENOTDIR')) return false;
+    throw ioError(path, error);
+  }
+}
+
+export async function readJson(path: string): Promise<unknown> {
+  let text: string;
+  try {
+    const info = await stat(path);
+    if (!info.isFile()) throw new Error('not a file');
+    if (info.size > MAX_JSON_BYTES) {
+      throw new BlockAttentionError(
+        'MODEL_FORMAT',
+        `${path} has ${info.size} bytes, more than any such file.`,
+      );
+    }
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof BlockAttentionError) throw error;
+    throw ioError(path, error);
+  }
+  return parseJson(text, path);
+}
+
+export function parseJson(text: string, file: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const cause = error instanceof Error ? error.message : String(error);
+    throw new BlockAttentionError('MODEL_FORMAT', `${file} is not JSON: ${cause}`, { cause: error });
+  }
+}
+
+export function ioError(path: string, error: unknown): BlockAttentionError {
+  const cause = hasErrorCode(error, 'ENOENT')
+    ? 'it does not exist'
+    : error instanceof Error
+      ? error.message
+      : String(error);
+  return new BlockAttentionError('IO', `Cannot read ${path}: ${cause}.`, { cause: error });
+}
+
+function hasErrorCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}
