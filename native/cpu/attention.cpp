@@ -1,0 +1,236 @@
+#include "cpu/attention.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <string>
+#include <utility>
+
+#include "core/error.hpp"
+
+namespace block_attention {
+namespace {
+
+AttentionConfig checked(AttentionConfig config) {
+  const int32_t head_dim = config.head_dim;
+  if (head_dim < 8 || head_dim > kMaxHeadDim || head_dim % 8 != 0) {
+    throw Error(ErrorCode::kUnsupported,
+                "head_dim " + std::to_string(head_dim) + " is not supported: it must be a " +
+                    "multiple of 8 and at most " + std::to_string(kMaxHeadDim));
+  }
+  if (config.num_kv_heads < 1 || config.num_heads < 1 ||
+      config.num_heads % config.num_kv_heads != 0) {
+    throw Error(ErrorCode::kUnsupported, std::to_string(config.num_heads) + " heads cannot share " +
+                                             std::to_string(config.num_kv_heads) +
+                                             " key-value heads evenly");
+  }
+  if (config.inv_freq.size() * 2 > static_cast<size_t>(head_dim)) {
+    throw Error(ErrorCode::kUnsupported, "more dimensions are rotated than a head has");
+  }
+  return config;
+}
+
+}  // namespace
+
+CpuAttention::CpuAttention(ThreadPool& pool, Isa isa, AttentionConfig config)
+    : pool_(pool),
+      config_(checked(std::move(config))),
+      group_(config_.num_heads / config_.num_kv_heads),
+      state_size_(state_size(config_.head_dim)),
+      shape_{config_.head_dim, static_cast<int32_t>(config_.inv_freq.size()),
+             static_cast<float>(config_.scale * std::numbers::log2e)},
+      kernels_(attention_kernels(isa)),
+      table_(config_.inv_freq, config_.rope_attention_factor),
+      rope_store_(pool, isa, config_),
+      rope_rotate_(pool, isa, config_),
+      workers_(static_cast<size_t>(pool.threads())) {
+  const int32_t rows = std::max(CpuAttentionPlan::kMaxFoldRows, group_);
+  for (Worker& worker : workers_) {
+    worker.rows.reserve(static_cast<size_t>(rows));
+    worker.scratch.reserve(kernels_.scratch_size(shape_));
+    worker.states.reserve(int64_t{rows} * state_size_);
+  }
+}
+
+void CpuAttention::plan(const Step& step, CpuAttentionPlan& plan, CpuAttentionPlan::Mode mode) {
+  AttentionPlanLimits limits;
+  limits.threads = pool_.threads();
+  limits.num_kv_heads = config_.num_kv_heads;
+  limits.group = group_;
+  limits.head_dim = config_.head_dim;
+  plan.build(step, limits, mode);
+  table_.ensure(plan.positions());
+  partials_.reserve(plan.partials() * state_size_);
+}
+
+void CpuAttention::run(const Tensor& q, const CpuAttentionPlan& plan, int32_t layer,
+                       const CpuKvStorage& kv, int32_t window, const Tensor& out) {
+  const int64_t cols = int64_t{config_.num_heads} * config_.head_dim;
+  if (q.rows != plan.rows() || out.rows != plan.rows() || q.cols != cols || out.cols != cols) {
+    throw Error(ErrorCode::kInternal, "attention: q or out does not fit the plan");
+  }
+  const Call call = {q, plan, layer, kv, window, out};
+  const int32_t kv_heads = config_.num_kv_heads;
+  const auto folds = static_cast<int32_t>(plan.folds().size());
+  pool_.run(static_cast<int64_t>(plan.items().size()) * kv_heads, [&](int64_t task, int index) {
+    const int32_t item = plan.items()[static_cast<size_t>(task / kv_heads)].index;
+    const auto kv_head = static_cast<int32_t>(task % kv_heads);
+    Worker& worker = workers_[static_cast<size_t>(index)];
+    if (item < folds) {
+      fold(call, plan.folds()[static_cast<size_t>(item)], kv_head, worker);
+    } else {
+      split(call, plan.splits()[static_cast<size_t>(item - folds)], kv_head, worker);
+    }
+  });
+  pool_.run(static_cast<int64_t>(plan.merges().size()) * kv_heads, [&](int64_t task, int index) {
+    merge(call, plan.merges()[static_cast<size_t>(task / kv_heads)],
+          static_cast<int32_t>(task % kv_heads), workers_[static_cast<size_t>(index)]);
+  });
+}
+
+// The keys of the segment that a token sees.
+CpuAttention::KeyRange CpuAttention::visible(const CpuAttentionPlan::Segment& segment,
+                                             int32_t token, int32_t window) {
+  const int32_t position = segment.rotation + token;
+  return {window > 0 ? std::max(0, position + 1 - window) : 0,
+          std::min(segment.length, position + 1)};
+}
+
+// Adds a token's rows to the worker's list if it sees a key of the cut. states: of its first head.
+void CpuAttention::add_rows(const Call& call, const CpuAttentionPlan::Sequence& sequence,
+                            const CpuAttentionPlan::Segment& segment, int32_t cut, int32_t token,
+                            int32_t kv_head, float* states, Worker& worker) const {
+  const KeyRange keys = visible(segment, token, call.window);
+  const int32_t first = std::max(keys.first - cut * kCutKeys, 0);
+  const int32_t last = std::min(keys.last - cut * kCutKeys, kCutKeys);
+  if (first >= last) return;
+  const float* q = call.q.f32() + (sequence.first_row + token) * call.q.stride +
+                   int64_t{kv_head} * group_ * config_.head_dim;
+  const float* rope = table_.row(segment.rotation + token);
+  for (int32_t head = 0; head < group_; ++head) {
+    worker.rows.push_back(
+        {q + head * config_.head_dim, rope, states + int64_t{head} * state_size_, first, last});
+  }
+}
+
+// Folds a cut of the segment into the states of the rows collected, and forgets them.
+void CpuAttention::attend(const Call& call, const CpuAttentionPlan::Segment& segment, int32_t cut,
+                          int32_t kv_head, Worker& worker) const {
+  if (worker.rows.empty()) return;
+  AttentionCut pages = {};
+  pages.bf16 = call.kv.shape().dtype == DType::kBF16;
+  const int32_t first_page = cut * kCutPages;
+  const int32_t count = std::min(kCutPages, (segment.length + kPanel - 1) / kPanel - first_page);
+  for (int32_t i = 0; i < count; ++i) {
+    const PageId page = segment.pages[static_cast<size_t>(first_page + i)];
+    pages.k[i] = call.kv.k(page, call.layer, kv_head);
+    pages.v[i] = call.kv.v(page, call.layer, kv_head);
+  }
+  kernels_.attend(shape_, pages, worker.rows.data(), static_cast<int32_t>(worker.rows.size()),
+                  worker.scratch.data());
+  worker.rows.clear();
+}
+
+void CpuAttention::clear(float* states, int64_t count) const {
+  const int32_t padded = padded_head_dim(config_.head_dim);
+  for (int64_t i = 0; i < count; ++i) {
+    states[i * state_size_ + padded] = -std::numeric_limits<float>::infinity();
+    states[i * state_size_ + padded + 1] = 0;
+  }
+}
+
+void CpuAttention::finish(const Call& call, const CpuAttentionPlan::Sequence& sequence,
+                          int32_t first_token, int32_t tokens, int32_t kv_head,
+                          const float* states) const {
+  for (int32_t i = 0; i < tokens; ++i) {
+    float* out = call.out.f32() + (sequence.first_row + first_token + i) * call.out.stride +
+                 int64_t{kv_head} * group_ * config_.head_dim;
+    kernels_.finish(config_.head_dim, states + int64_t{i} * group_ * state_size_, group_, out);
+  }
+}
+
+float* CpuAttention::partials(const CpuAttentionPlan::Sequence& sequence, int32_t kv_head,
+                              int32_t cut, int32_t token) const {
+  const int64_t row = ((int64_t{kv_head} * sequence.cuts + cut) * sequence.rows + token) * group_;
+  return partials_.data() + (sequence.first_partial + row) * state_size_;
+}
+
+void CpuAttention::fold(const Call& call, const CpuAttentionPlan::FoldTask& task, int32_t kv_head,
+                        Worker& worker) const {
+  const CpuAttentionPlan::Sequence& sequence =
+      call.plan.sequences()[static_cast<size_t>(task.sequence)];
+  float* states = worker.states.data();
+  clear(states, int64_t{task.tokens} * group_);
+  for (int32_t i = 0; i < sequence.segments; ++i) {
+    const CpuAttentionPlan::Segment& segment =
+        call.plan.segments()[static_cast<size_t>(sequence.first_segment + i)];
+    const int32_t first = visible(segment, task.first_token, call.window).first;
+    const int32_t last = visible(segment, task.first_token + task.tokens - 1, call.window).last;
+    for (int32_t cut = first / kCutKeys; cut * kCutKeys < last; ++cut) {
+      for (int32_t t = 0; t < task.tokens; ++t) {
+        add_rows(call, sequence, segment, cut, task.first_token + t, kv_head,
+                 states + int64_t{t} * group_ * state_size_, worker);
+      }
+      attend(call, segment, cut, kv_head, worker);
+    }
+  }
+  finish(call, sequence, task.first_token, task.tokens, kv_head, states);
+}
+
+void CpuAttention::split(const Call& call, const CpuAttentionPlan::SplitTask& task, int32_t kv_head,
+                         Worker& worker) const {
+  for (int32_t m = 0; m < task.members; ++m) {
+    const CpuAttentionPlan::Member& member =
+        call.plan.members()[static_cast<size_t>(task.first_member + m)];
+    const CpuAttentionPlan::Sequence& sequence =
+        call.plan.sequences()[static_cast<size_t>(member.sequence)];
+    const CpuAttentionPlan::Segment& segment =
+        call.plan.segments()[static_cast<size_t>(member.segment)];
+    float* states = partials(sequence, kv_head, segment.first_partial + task.cut, 0);
+    clear(states, int64_t{sequence.rows} * group_);
+    for (int32_t token = 0; token < sequence.rows; ++token) {
+      if (worker.rows.size() + static_cast<size_t>(group_) > worker.rows.capacity()) {
+        attend(call, segment, task.cut, kv_head, worker);
+      }
+      add_rows(call, sequence, segment, task.cut, token, kv_head,
+               states + int64_t{token} * group_ * state_size_, worker);
+    }
+  }
+  // All members have the same pages.
+  const CpuAttentionPlan::Member& any = call.plan.members()[static_cast<size_t>(task.first_member)];
+  attend(call, call.plan.segments()[static_cast<size_t>(any.segment)], task.cut, kv_head, worker);
+}
+
+void CpuAttention::merge(const Call& call, const CpuAttentionPlan::MergeTask& task, int32_t kv_head,
+                         Worker& worker) const {
+  const CpuAttentionPlan::Sequence& sequence =
+      call.plan.sequences()[static_cast<size_t>(task.sequence)];
+  float* states = worker.states.data();
+  clear(states, int64_t{task.tokens} * group_);
+  for (int32_t i = 0; i < sequence.segments; ++i) {
+    const CpuAttentionPlan::Segment& segment =
+        call.plan.segments()[static_cast<size_t>(sequence.first_segment + i)];
+    const int32_t first = visible(segment, task.first_token, call.window).first;
+    const int32_t last = visible(segment, task.first_token + task.tokens - 1, call.window).last;
+    for (int32_t cut = first / kCutKeys; cut * kCutKeys < last; ++cut) {
+      // Both ends of the keys that a token sees rise with the token: those that see this cut stand
+      // together.
+      const auto sees = [&](int32_t t) {
+        const KeyRange keys = visible(segment, task.first_token + t, call.window);
+        return std::max(keys.first, cut * kCutKeys) < std::min(keys.last, (cut + 1) * kCutKeys);
+      };
+      int32_t begin = 0;
+      while (begin < task.tokens && !sees(begin)) ++begin;
+      int32_t end = begin;
+      while (end < task.tokens && sees(end)) ++end;
+      kernels_.fold(
+          config_.head_dim,
+          partials(sequence, kv_head, segment.first_partial + cut, task.first_token + begin),
+          (end - begin) * group_, states + int64_t{begin} * group_ * state_size_);
+    }
+  }
+  finish(call, sequence, task.first_token, task.tokens, kv_head, states);
+}
+
+}  // namespace block_attention

@@ -1,0 +1,449 @@
+#include "cpu/attention_kernels.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/attention_kernels.cpp"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+#include <cmath>
+
+#include "cpu/exp2-inl.hpp"
+#include "cpu/rotate-inl.hpp"
+
+// Every sum has one order, whatever the tile shape and the vector width: scores are summed over
+// dims 0, 1, 2 ... with keys in lanes, outputs over keys 0, 1, 2 ... with dims in lanes, weights in
+// 16 lanes (key j in lane j % 16). Keys that a row does not see have weight 0 and add exact zeros.
+HWY_BEFORE_NAMESPACE();
+namespace block_attention::HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F32 = hn::CappedTag<float, 16>;
+using V = hn::Vec<F32>;
+
+// Vectors per 16 floats, and the tallest register tile: with two vectors across, 12 rows fill the
+// 32 registers of AVX-512; 6 rows fill the 16 of AVX2.
+constexpr int32_t kLanes = static_cast<int32_t>(hn::MaxLanes(F32()));
+constexpr int32_t kPanelVectors = kPanel / kLanes;
+constexpr int32_t kMaxTileRows = HWY_TARGET == HWY_AVX3 ? 12 : 6;
+// Vectors across a tile of `rows` rows: a power of two that keeps about 8 sums in flight and all of
+// them in registers.
+constexpr int32_t tile_vectors(int32_t rows) {
+  if (HWY_TARGET == HWY_AVX3) return rows <= 3 ? 8 : rows <= 6 ? 4 : 2;
+  return rows <= 3 && kPanelVectors == 2 ? 4 : kPanelVectors;
+}
+
+// Row strides of the scratch arrays: constants, and no multiple of 4 KB, so that the rows of a tile
+// lie in different sets of the L1 cache.
+constexpr int32_t kQueryStride = kMaxHeadDim + 16;
+constexpr int32_t kScoreStride = kCutKeys + 16;
+constexpr int32_t kOutputStride = kMaxHeadDim + 16;
+
+struct Scratch {
+  float* query;    // [kMaxTileRows][kQueryStride], rotated and scaled
+  float* scores;   // [kMaxTileRows][kScoreStride], then the weights
+  float* outputs;  // [kMaxTileRows][kOutputStride]
+  float* keys;     // [kCutPages][head_dim][16], widened
+  float* values;   // [kCutKeys][padded head_dim], widened
+};
+
+Scratch split_scratch(float* scratch, int32_t head_dim) {
+  Scratch s;
+  s.query = scratch;
+  s.scores = s.query + kMaxTileRows * kQueryStride;
+  s.outputs = s.scores + kMaxTileRows * kScoreStride;
+  s.keys = s.outputs + kMaxTileRows * kOutputStride;
+  s.values = s.keys + kCutKeys * head_dim;
+  return s;
+}
+
+int64_t scratch_size(const AttentionShape& shape) {
+  return kMaxTileRows * (kQueryStride + kScoreStride + kOutputStride) +
+         int64_t{kCutKeys} * shape.head_dim + int64_t{kCutKeys} * padded_head_dim(shape.head_dim);
+}
+
+HWY_INLINE V load_f32(const float* p) { return hn::LoadU(F32(), p); }
+HWY_INLINE V load_f32(const uint16_t* p) {
+  const hn::Rebind<uint16_t, F32> d16;
+  const hn::Rebind<uint32_t, F32> d32;
+  return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, p))));
+}
+
+// scores[row][...] = query[row] . key for the kVectors vectors of keys at keys[0], keys[1], ...
+template <int32_t kRows, int32_t kVectors, typename T>
+HWY_INLINE void score_tile(const float* query, const T* const* keys, int32_t head_dim,
+                           float* scores) {
+  const F32 d;
+  V sums[kRows][kVectors];
+  for (int32_t r = 0; r < kRows; ++r) {
+    for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::Zero(d);
+  }
+  const T* at[kVectors];
+  for (int32_t j = 0; j < kVectors; ++j) at[j] = keys[j];
+  for (int32_t i = 0; i < head_dim; ++i) {
+    V k[kVectors];
+    for (int32_t j = 0; j < kVectors; ++j) k[j] = load_f32(at[j] + i * kPanel);
+    for (int32_t r = 0; r < kRows; ++r) {
+      const V q = hn::Set(d, query[r * kQueryStride + i]);
+      for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::MulAdd(q, k[j], sums[r][j]);
+    }
+  }
+  for (int32_t r = 0; r < kRows; ++r) {
+    for (int32_t j = 0; j < kVectors; ++j)
+      hn::Store(sums[r][j], d, scores + r * kScoreStride + j * kLanes);
+  }
+}
+
+template <int32_t kRows, int32_t kVectors, typename T>
+HWY_INLINE void score_vectors(const float* query, const T* const* keys, int32_t vectors,
+                              int32_t head_dim, float* scores) {
+  while (vectors >= kVectors) {
+    score_tile<kRows, kVectors, T>(query, keys, head_dim, scores);
+    keys += kVectors;
+    scores += kVectors * kLanes;
+    vectors -= kVectors;
+  }
+  if constexpr (kVectors > kPanelVectors) {
+    score_vectors<kRows, kVectors / 2, T>(query, keys, vectors, head_dim, scores);
+  }
+}
+
+// outputs[row] (+)= sum over the keys of weights[row][key] * values[key], for kVectors vectors of
+// dims.
+template <int32_t kRows, int32_t kVectors, typename T>
+HWY_INLINE void output_tile(const float* weights, const T* values, int32_t stride, int32_t keys,
+                            bool first, float* outputs) {
+  const F32 d;
+  V sums[kRows][kVectors];
+  for (int32_t r = 0; r < kRows; ++r) {
+    for (int32_t j = 0; j < kVectors; ++j) {
+      sums[r][j] = first ? hn::Zero(d) : hn::Load(d, outputs + r * kOutputStride + j * kLanes);
+    }
+  }
+  for (int32_t i = 0; i < keys; ++i) {
+    V v[kVectors];
+    for (int32_t j = 0; j < kVectors; ++j) v[j] = load_f32(values + j * kLanes);
+    values += stride;
+    for (int32_t r = 0; r < kRows; ++r) {
+      const V p = hn::Set(d, weights[r * kScoreStride + i]);
+      for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::MulAdd(p, v[j], sums[r][j]);
+    }
+  }
+  for (int32_t r = 0; r < kRows; ++r) {
+    for (int32_t j = 0; j < kVectors; ++j)
+      hn::Store(sums[r][j], d, outputs + r * kOutputStride + j * kLanes);
+  }
+}
+
+template <int32_t kRows, int32_t kVectors, typename T>
+HWY_INLINE void output_vectors(const float* weights, const T* values, int32_t vectors,
+                               int32_t stride, int32_t keys, bool first, float* outputs) {
+  while (vectors >= kVectors) {
+    output_tile<kRows, kVectors, T>(weights, values, stride, keys, first, outputs);
+    values += kVectors * kLanes;
+    outputs += kVectors * kLanes;
+    vectors -= kVectors;
+  }
+  if constexpr (kVectors > kPanelVectors) {
+    output_vectors<kRows, kVectors / 2, T>(weights, values, vectors, stride, keys, first, outputs);
+  }
+}
+
+struct KeyRange {
+  int32_t first;
+  int32_t last;
+};
+
+// Scores of kRows rows against the panels [first, last).
+template <int32_t kRows, typename T>
+HWY_NOINLINE void score_rows(const T* const* panels, KeyRange range, int32_t head_dim,
+                             const Scratch& scratch) {
+  const T* keys[kCutPages * kPanelVectors];
+  int32_t vectors = 0;
+  for (int32_t p = range.first; p < range.last; ++p) {
+    for (int32_t j = 0; j < kPanelVectors; ++j) keys[vectors++] = panels[p] + j * kLanes;
+  }
+  score_vectors<kRows, tile_vectors(kRows), T>(scratch.query, keys, vectors, head_dim,
+                                               scratch.scores + range.first * kPanel);
+}
+
+// Outputs of kRows rows over the keys of `range`, from the widened values, or page by page from the
+// pool: so a page comes from memory once, in the order in which it lies there.
+template <int32_t kRows>
+HWY_NOINLINE void output_rows(const float* values, KeyRange range, int32_t head_dim,
+                              const Scratch& scratch) {
+  const int32_t stride = padded_head_dim(head_dim);
+  output_vectors<kRows, tile_vectors(kRows), float>(
+      scratch.scores + range.first, values + range.first * stride, stride / kLanes, stride,
+      range.last - range.first, true, scratch.outputs);
+}
+
+template <int32_t kRows, typename T>
+HWY_NOINLINE void output_rows_paged(const T* const* panels, KeyRange range, int32_t head_dim,
+                                    const Scratch& scratch) {
+  const int32_t vectors = padded_head_dim(head_dim) / kLanes;
+  bool first = true;
+  for (int32_t key = range.first; key < range.last;) {
+    const int32_t slot = key % kPanel;
+    const int32_t keys = range.last - key < kPanel - slot ? range.last - key : kPanel - slot;
+    output_vectors<kRows, tile_vectors(kRows), T>(scratch.scores + key,
+                                                  panels[key / kPanel] + slot * head_dim, vectors,
+                                                  head_dim, keys, first, scratch.outputs);
+    first = false;
+    key += keys;
+  }
+}
+
+// The sum of 16 lanes, in the same order for every vector width.
+HWY_INLINE float sum_lanes(const float* lanes) {
+  const hn::CappedTag<float, 4> d4;
+  HWY_ALIGN float quad[4];
+  for (size_t i = 0; i < 4; i += hn::Lanes(d4)) {
+    const auto even = hn::Add(hn::Load(d4, lanes + i), hn::Load(d4, lanes + i + 8));
+    const auto odd = hn::Add(hn::Load(d4, lanes + i + 4), hn::Load(d4, lanes + i + 12));
+    hn::Store(hn::Add(even, odd), d4, quad + i);
+  }
+  return (quad[0] + quad[1]) + (quad[2] + quad[3]);
+}
+
+// Turns one row's scores over `panels` into weights 2^(score - maximum), zero for keys outside
+// [first, last).
+HWY_INLINE void softmax_row(float* scores, KeyRange panels, int32_t first, int32_t last,
+                            float* maximum, float* sum) {
+  const F32 d;
+  const hn::RebindToSigned<F32> di;
+  const int32_t begin = first / kPanel;
+  const int32_t end = (last + kPanel - 1) / kPanel;
+  for (int32_t i = panels.first * kPanel; i < begin * kPanel; i += kLanes)
+    hn::Store(hn::Zero(d), d, scores + i);
+  for (int32_t i = end * kPanel; i < panels.last * kPanel; i += kLanes)
+    hn::Store(hn::Zero(d), d, scores + i);
+
+  const V lowest = hn::Set(d, -HUGE_VALF);
+  for (int32_t edge = 0; edge < 2; ++edge) {
+    const int32_t panel = edge == 0 ? begin : end - 1;
+    for (int32_t i = panel * kPanel; i < (panel + 1) * kPanel; i += kLanes) {
+      const auto key = hn::Iota(di, i);
+      const auto seen = hn::AndNot(hn::Lt(key, hn::Set(di, first)), hn::Lt(key, hn::Set(di, last)));
+      hn::Store(hn::IfThenElse(hn::RebindMask(d, seen), hn::Load(d, scores + i), lowest), d,
+                scores + i);
+    }
+  }
+  V max = lowest;
+  for (int32_t i = begin * kPanel; i < end * kPanel; i += kLanes)
+    max = hn::Max(max, hn::Load(d, scores + i));
+  max = hn::MaxOfLanes(d, max);
+
+  V sums[kPanelVectors];
+  for (int32_t j = 0; j < kPanelVectors; ++j) sums[j] = hn::Zero(d);
+  for (int32_t i = begin * kPanel; i < end * kPanel; i += kPanel) {
+    for (int32_t j = 0; j < kPanelVectors; ++j) {
+      float* at = scores + i + j * kLanes;
+      const V weight = exp2_nonpositive(d, hn::Sub(hn::Load(d, at), max));
+      sums[j] = hn::Add(sums[j], weight);
+      hn::Store(weight, d, at);
+    }
+  }
+  HWY_ALIGN float lanes[16];
+  for (int32_t j = 0; j < kPanelVectors; ++j) hn::Store(sums[j], d, lanes + j * kLanes);
+  *maximum = hn::GetLane(max);
+  *sum = sum_lanes(lanes);
+}
+
+// Folds up to 16 later partials (outputs, maximum, sum) into states. Flash attention's merge (Dao
+// et al. 2022, section 3.1): state = a * state + b * partial, with a and b the weights of the two
+// maxima.
+void fold_rows(int32_t head_dim, float* const* states, const float* outputs, int32_t output_stride,
+               const float* maxima, const float* sums, int32_t count) {
+  const F32 d;
+  const int32_t padded = padded_head_dim(head_dim);
+  HWY_ALIGN float old_max[16];
+  HWY_ALIGN float old_sum[16];
+  HWY_ALIGN float keep[16];
+  HWY_ALIGN float add[16];
+  HWY_ALIGN float new_max[16];
+  HWY_ALIGN float new_sum[16];
+  for (int32_t r = 0; r < 16; ++r) {
+    old_max[r] = r < count ? states[r][padded] : 0;
+    old_sum[r] = r < count ? states[r][padded + 1] : 0;
+  }
+  for (int32_t i = 0; i < count; i += kLanes) {
+    const V before = hn::Load(d, old_max + i);
+    const V later = hn::Load(d, maxima + i);
+    const V max = hn::Max(before, later);
+    const V a = exp2_nonpositive(d, hn::Sub(before, max));
+    const V b = exp2_nonpositive(d, hn::Sub(later, max));
+    hn::Store(a, d, keep + i);
+    hn::Store(b, d, add + i);
+    hn::Store(max, d, new_max + i);
+    hn::Store(hn::MulAdd(hn::Load(d, sums + i), b, hn::Mul(hn::Load(d, old_sum + i), a)), d,
+              new_sum + i);
+  }
+  for (int32_t r = 0; r < count; ++r) {
+    float* state = states[r];
+    const float* output = outputs + r * output_stride;
+    if (old_sum[r] == 0) {
+      for (int32_t i = 0; i < padded; i += kLanes)
+        hn::StoreU(hn::LoadU(d, output + i), d, state + i);
+    } else {
+      const V a = hn::Set(d, keep[r]);
+      const V b = hn::Set(d, add[r]);
+      for (int32_t i = 0; i < padded; i += kLanes) {
+        hn::StoreU(hn::MulAdd(hn::LoadU(d, output + i), b, hn::Mul(hn::LoadU(d, state + i), a)), d,
+                   state + i);
+      }
+    }
+    state[padded] = new_max[r];
+    state[padded + 1] = new_sum[r];
+  }
+}
+
+// One tile of rows against the cut; kPaged: straight from the pages, else from the widened copy.
+template <int32_t kRows, bool kPaged, typename T>
+HWY_NOINLINE void attend_tile(const AttentionShape& shape, const T* const* k, const T* const* v,
+                              const AttentionRow* rows, const Scratch& scratch) {
+  KeyRange keys = {kCutKeys, 0};
+  float* states[kRows];
+  for (int32_t r = 0; r < kRows; ++r) {
+    if (rows[r].first < keys.first) keys.first = rows[r].first;
+    if (rows[r].last > keys.last) keys.last = rows[r].last;
+    states[r] = rows[r].state;
+    rotate_head(rows[r].q, rows[r].rope, shape.rotary_half, shape.head_dim, shape.scale,
+                scratch.query + r * kQueryStride);
+  }
+  const KeyRange panels = {keys.first / kPanel, (keys.last + kPanel - 1) / kPanel};
+  score_rows<kRows, T>(k, panels, shape.head_dim, scratch);
+
+  HWY_ALIGN float maxima[16];
+  HWY_ALIGN float sums[16];
+  for (int32_t r = 0; r < kRows; ++r) {
+    softmax_row(scratch.scores + r * kScoreStride, panels, rows[r].first, rows[r].last, maxima + r,
+                sums + r);
+  }
+  for (int32_t r = kRows; r < 16; ++r) maxima[r] = sums[r] = 0;
+
+  if constexpr (kPaged) {
+    output_rows_paged<kRows, T>(v, keys, shape.head_dim, scratch);
+  } else {
+    output_rows<kRows>(scratch.values, keys, shape.head_dim, scratch);
+  }
+  fold_rows(shape.head_dim, states, scratch.outputs, kOutputStride, maxima, sums, kRows);
+}
+
+template <int32_t kRows, bool kPaged, typename T>
+HWY_INLINE void attend_up_to(const AttentionShape& shape, const T* const* k, const T* const* v,
+                             const AttentionRow* rows, int32_t count, const Scratch& scratch) {
+  if (count == kRows) {
+    attend_tile<kRows, kPaged, T>(shape, k, v, rows, scratch);
+  } else if constexpr (kRows > 1) {
+    attend_up_to<kRows - 1, kPaged, T>(shape, k, v, rows, count, scratch);
+  }
+}
+
+template <typename T>
+void widen(const T* from, int32_t count, float* to) {
+  const F32 d;
+  for (int32_t i = 0; i < count; i += kLanes) hn::Store(load_f32(from + i), d, to + i);
+}
+
+template <typename T>
+void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const AttentionRow* rows,
+                  int32_t count, const Scratch& scratch) {
+  const T* k[kCutPages];
+  const T* v[kCutPages];
+  for (int32_t p = 0; p < kCutPages; ++p) {
+    k[p] = static_cast<const T*>(cut.k[p]);
+    v[p] = static_cast<const T*>(cut.v[p]);
+  }
+  if (count <= kMaxTileRows) {
+    attend_up_to<kMaxTileRows, true, T>(shape, k, v, rows, count, scratch);
+    return;
+  }
+
+  KeyRange keys = {kCutKeys, 0};
+  for (int32_t r = 0; r < count; ++r) {
+    if (rows[r].first < keys.first) keys.first = rows[r].first;
+    if (rows[r].last > keys.last) keys.last = rows[r].last;
+  }
+  const int32_t padded = padded_head_dim(shape.head_dim);
+  const float* wide[kCutPages];
+  for (int32_t p = keys.first / kPanel; p < (keys.last + kPanel - 1) / kPanel; ++p) {
+    float* to = scratch.keys + p * kPanel * shape.head_dim;
+    widen(k[p], kPanel * shape.head_dim, to);
+    wide[p] = to;
+    // Slots outside the keys are not looked at: they may hold anything.
+    const int32_t begin = p * kPanel < keys.first ? keys.first : p * kPanel;
+    const int32_t end = (p + 1) * kPanel > keys.last ? keys.last : (p + 1) * kPanel;
+    for (int32_t key = begin; key < end; ++key) {
+      widen(v[p] + (key - p * kPanel) * shape.head_dim, padded, scratch.values + key * padded);
+    }
+  }
+  for (int32_t r = 0; r < count; r += kMaxTileRows) {
+    const int32_t left = count - r;
+    attend_up_to<kMaxTileRows, false, float>(shape, wide, nullptr, rows + r,
+                                             left < kMaxTileRows ? left : kMaxTileRows, scratch);
+  }
+}
+
+}  // namespace
+
+int64_t attend_scratch_size(const AttentionShape& shape) { return scratch_size(shape); }
+
+void attend(const AttentionShape& shape, const AttentionCut& cut, const AttentionRow* rows,
+            int32_t count, float* scratch) {
+  const Scratch parts = split_scratch(scratch, shape.head_dim);
+  if (cut.bf16) {
+    attend_typed<uint16_t>(shape, cut, rows, count, parts);
+  } else {
+    attend_typed<float>(shape, cut, rows, count, parts);
+  }
+}
+
+void fold(int32_t head_dim, const float* partials, int32_t count, float* states) {
+  const int32_t size = state_size(head_dim);
+  const int32_t padded = padded_head_dim(head_dim);
+  for (int32_t begin = 0; begin < count; begin += 16) {
+    const int32_t rows = count - begin < 16 ? count - begin : 16;
+    float* at[16];
+    HWY_ALIGN float maxima[16] = {};
+    HWY_ALIGN float sums[16] = {};
+    const float* from = partials + int64_t{begin} * size;
+    for (int32_t r = 0; r < rows; ++r) {
+      at[r] = states + int64_t{begin + r} * size;
+      maxima[r] = from[r * size + padded];
+      sums[r] = from[r * size + padded + 1];
+    }
+    fold_rows(head_dim, at, from, size, maxima, sums, rows);
+  }
+}
+
+void finish(int32_t head_dim, const float* states, int32_t count, float* out) {
+  const F32 d;
+  for (int32_t r = 0; r < count; ++r) {
+    const float* state = states + int64_t{r} * state_size(head_dim);
+    const float sum = state[padded_head_dim(head_dim) + 1];
+    int32_t i = 0;
+    if (sum == 0) {
+      for (; i < head_dim; ++i) out[i] = 0;
+    }
+    for (; i + kLanes <= head_dim; i += kLanes) {
+      hn::StoreU(hn::Div(hn::LoadU(d, state + i), hn::Set(d, sum)), d, out + i);
+    }
+    for (; i < head_dim; ++i) out[i] = state[i] / sum;
+    out += head_dim;
+  }
+}
+
+}  // namespace block_attention::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace block_attention {
+
+AttentionKernels attention_kernels(Isa isa) {
+  return {BLOCK_ATTENTION_KERNEL(isa, attend_scratch_size), BLOCK_ATTENTION_KERNEL(isa, attend),
+          BLOCK_ATTENTION_KERNEL(isa, fold), BLOCK_ATTENTION_KERNEL(isa, finish)};
+}
+
+}  // namespace block_attention
+#endif

@@ -1,0 +1,278 @@
+#include "cpu/attention_plan.hpp"
+
+#include <algorithm>
+#include <functional>
+
+#include "cpu/attention_kernels.hpp"
+
+namespace block_attention {
+namespace {
+
+// Costs are in row-key pairs. Reading a key and its value from memory takes about as long as the
+// arithmetic of this many rows with them.
+constexpr double kReadRows = 8;
+// Writing a row's partial and folding it takes as long as this many keys.
+constexpr double kPartialKeys = 16;
+// Fold tasks of fewer rows would spend too much on widening K and V.
+constexpr int32_t kMinFoldRows = 48;
+// Tasks per worker, so that dealing them out by and by ends evenly.
+constexpr double kTasksPerWorker = 4;
+// Sequences with more rows than this compute long enough on each key for sharing its read to gain
+// nothing.
+constexpr int32_t kMaxSharedRows = 16;
+// Rows of a merge task, about.
+constexpr int32_t kMergeRows = 64;
+
+int32_t cuts_of(int32_t length) { return (length + kCutKeys - 1) / kCutKeys; }
+
+bool same_pages(const CpuAttentionPlan::Segment& a, const CpuAttentionPlan::Segment& b) {
+  if (a.length != b.length) return false;
+  if (a.pages.data() == b.pages.data()) return true;
+  const auto used = static_cast<size_t>((a.length + kPanel - 1) / kPanel);
+  return std::equal(a.pages.begin(), a.pages.begin() + static_cast<std::ptrdiff_t>(used),
+                    b.pages.begin());
+}
+
+}  // namespace
+
+void CpuAttentionPlan::build(const Step& step, const AttentionPlanLimits& limits, Mode mode) {
+  limits_ = limits;
+  folds_.clear();
+  members_.clear();
+  splits_.clear();
+  merges_.clear();
+  items_.clear();
+  partials_ = 0;
+  copy(step);
+  choose_split(mode);
+
+  double total = 0;
+  for (const Sequence& sequence : sequences_) {
+    total += cost(visible_keys(sequence, 0, sequence.rows), sequence.rows * limits_.group);
+  }
+  items_.clear();
+  folds_.clear();
+  add_folds(total * limits_.num_kv_heads);
+  add_splits();
+  std::sort(items_.begin(), items_.end(), [](const Item& a, const Item& b) {
+    return a.cost != b.cost ? a.cost > b.cost : a.index < b.index;
+  });
+}
+
+void CpuAttentionPlan::copy(const Step& step) {
+  rows_ = step.rows();
+  positions_ = 0;
+  sequences_.clear();
+  segments_.clear();
+  for (const StepSequence& from : step.sequences) {
+    Sequence sequence;
+    sequence.first_row = from.first_row;
+    sequence.rows = from.rows;
+    sequence.first_segment = static_cast<int32_t>(segments_.size());
+    sequence.segments = static_cast<int32_t>(from.segments.size());
+    for (const StepSegment& segment : from.segments) {
+      segments_.push_back({segment.pages, segment.length, segment.rotation, sequence.cuts});
+      sequence.cuts += cuts_of(segment.length);
+      positions_ = std::max(positions_, int64_t{segment.rotation} + from.rows);
+    }
+    sequences_.push_back(sequence);
+  }
+}
+
+// Keys that the last of the tokens sees, less half of what the causal limit hides from the others.
+// No window.
+double CpuAttentionPlan::visible_keys(const Sequence& sequence, int32_t first_token,
+                                      int32_t tokens) const {
+  double keys = 0;
+  for (int32_t i = 0; i < sequence.segments; ++i) {
+    const Segment& segment = segments_[static_cast<size_t>(sequence.first_segment + i)];
+    const double last = segment.rotation + first_token + tokens;
+    const double first = segment.rotation + first_token + 1;
+    const double length = segment.length;
+    keys += (std::clamp(first, 0.0, length) + std::clamp(last, 0.0, length)) / 2;
+  }
+  return keys;
+}
+
+double CpuAttentionPlan::cost(double keys, double rows) const {
+  return keys * std::max(rows, kReadRows);
+}
+
+// Tokens per fold task of the sequence such that none costs more than `most`, as far as
+// kMinFoldRows allows.
+int32_t CpuAttentionPlan::fold_tokens(const Sequence& sequence, double most) const {
+  const int32_t group = limits_.group;
+  const int32_t largest = std::max(1, kMaxFoldRows / group);
+  const int32_t smallest = std::clamp((kMinFoldRows + group - 1) / group, 1, largest);
+  const double keys = std::max(1.0, visible_keys(sequence, sequence.rows - 1, 1));
+  const auto affordable = static_cast<int32_t>(std::min(most / keys / group, 1e6));
+  const int32_t tokens = std::clamp(affordable, smallest, largest);
+  const int32_t tasks = (sequence.rows + tokens - 1) / tokens;
+  return (sequence.rows + tasks - 1) / tasks;
+}
+
+void CpuAttentionPlan::choose_split(Mode mode) {
+  if (mode == Mode::kFold) return;
+  if (mode == Mode::kAuto) {
+    mark_shared();
+    if (limits_.threads > 1) mark_unbalanced();
+  } else {
+    for (Sequence& sequence : sequences_) sequence.split = true;
+  }
+  for (Sequence& sequence : sequences_) {
+    if (!sequence.split) continue;
+    const int64_t states =
+        int64_t{sequence.rows} * limits_.group * sequence.cuts * limits_.num_kv_heads;
+    if (sequence.cuts < 2 ||
+        (partials_ + states) * state_size(limits_.head_dim) > limits_.max_partial_floats) {
+      sequence.split = false;
+      continue;
+    }
+    sequence.first_partial = partials_;
+    partials_ += states;
+  }
+}
+
+// Splits the sequences of few rows of which at least a quarter of the keys is read by another such
+// sequence, too.
+void CpuAttentionPlan::mark_shared() {
+  const auto candidate = [this](const Sequence& s) {
+    return s.rows * limits_.group <= kMaxSharedRows;
+  };
+  members_.clear();
+  for (size_t s = 0; s < sequences_.size(); ++s) {
+    const Sequence& sequence = sequences_[s];
+    if (!candidate(sequence)) continue;
+    for (int32_t i = 0; i < sequence.segments; ++i) {
+      const int32_t segment = sequence.first_segment + i;
+      if (segments_[static_cast<size_t>(segment)].length > 0)
+        members_.push_back({static_cast<int32_t>(s), segment});
+    }
+  }
+  const auto first_page = [this](const Member& m) {
+    return segments_[static_cast<size_t>(m.segment)].pages[0];
+  };
+  std::sort(members_.begin(), members_.end(), [&](const Member& a, const Member& b) {
+    return first_page(a) != first_page(b) ? first_page(a) < first_page(b) : a.segment < b.segment;
+  });
+  loads_.assign(sequences_.size(), 0.0);  // shared keys per sequence
+  for (size_t i = 0; i < members_.size(); ++i) {
+    const Segment& segment = segments_[static_cast<size_t>(members_[i].segment)];
+    const bool as_before =
+        i > 0 && same_pages(segment, segments_[static_cast<size_t>(members_[i - 1].segment)]);
+    const bool as_after =
+        i + 1 < members_.size() &&
+        same_pages(segment, segments_[static_cast<size_t>(members_[i + 1].segment)]);
+    if (as_before || as_after) loads_[static_cast<size_t>(members_[i].sequence)] += segment.length;
+  }
+  for (size_t s = 0; s < sequences_.size(); ++s) {
+    Sequence& sequence = sequences_[s];
+    if (candidate(sequence) && loads_[s] * 4 >= visible_keys(sequence, 0, sequence.rows))
+      sequence.split = true;
+  }
+  members_.clear();
+}
+
+// If fold tasks alone would leave workers idle, splits the sequences with large ones.
+void CpuAttentionPlan::mark_unbalanced() {
+  double total = 0;
+  for (const Sequence& sequence : sequences_) {
+    total += cost(visible_keys(sequence, 0, sequence.rows), sequence.rows * limits_.group);
+  }
+  total *= limits_.num_kv_heads;
+  const double share = total / limits_.threads;
+  add_folds(total);
+  for (const Sequence& sequence : sequences_) {
+    if (!sequence.split) continue;
+    // Split already: many small tasks.
+    const double part =
+        cost(visible_keys(sequence, 0, sequence.rows), sequence.rows * limits_.group) /
+        sequence.cuts;
+    for (int32_t cut = 0; cut < sequence.cuts; ++cut) items_.push_back({0, part});
+  }
+  std::sort(items_.begin(), items_.end(),
+            [](const Item& a, const Item& b) { return a.cost > b.cost; });
+  if (makespan() > 1.1 * share) {
+    for (size_t i = 0; i < folds_.size(); ++i) {
+      const FoldTask& task = folds_[i];
+      Sequence& sequence = sequences_[static_cast<size_t>(task.sequence)];
+      const double keys = visible_keys(sequence, task.first_token, task.tokens);
+      if (cost(keys, task.tokens * limits_.group) * 2 * kTasksPerWorker > share)
+        sequence.split = true;
+    }
+  }
+  items_.clear();
+  folds_.clear();
+}
+
+// The load of the busiest worker if the items, sorted by cost, are dealt out to whoever is free.
+double CpuAttentionPlan::makespan() {
+  loads_.assign(static_cast<size_t>(limits_.threads), 0.0);  // a heap, the smallest on top
+  for (const Item& item : items_) {
+    for (int32_t head = 0; head < limits_.num_kv_heads; ++head) {
+      std::pop_heap(loads_.begin(), loads_.end(), std::greater<>());
+      loads_.back() += item.cost;
+      std::push_heap(loads_.begin(), loads_.end(), std::greater<>());
+    }
+  }
+  return *std::max_element(loads_.begin(), loads_.end());
+}
+
+void CpuAttentionPlan::add_folds(double total) {
+  const double most = total / limits_.threads / kTasksPerWorker;
+  for (size_t s = 0; s < sequences_.size(); ++s) {
+    const Sequence& sequence = sequences_[s];
+    if (sequence.split || sequence.rows == 0) continue;
+    const int32_t tokens = fold_tokens(sequence, most);
+    for (int32_t first = 0; first < sequence.rows; first += tokens) {
+      const int32_t count = std::min(tokens, sequence.rows - first);
+      items_.push_back({static_cast<int32_t>(folds_.size()),
+                        cost(visible_keys(sequence, first, count), count * limits_.group)});
+      folds_.push_back({static_cast<int32_t>(s), first, count});
+    }
+  }
+}
+
+void CpuAttentionPlan::add_splits() {
+  for (size_t s = 0; s < sequences_.size(); ++s) {
+    const Sequence& sequence = sequences_[s];
+    if (!sequence.split) continue;
+    for (int32_t i = 0; i < sequence.segments; ++i) {
+      const int32_t segment = sequence.first_segment + i;
+      if (segments_[static_cast<size_t>(segment)].length > 0)
+        members_.push_back({static_cast<int32_t>(s), segment});
+    }
+    const int32_t tokens = std::max(1, kMergeRows / limits_.group);
+    for (int32_t first = 0; first < sequence.rows; first += tokens) {
+      merges_.push_back({static_cast<int32_t>(s), first, std::min(tokens, sequence.rows - first)});
+    }
+  }
+  const auto segment_of = [this](const Member& m) -> const Segment& {
+    return segments_[static_cast<size_t>(m.segment)];
+  };
+  std::sort(members_.begin(), members_.end(), [&](const Member& a, const Member& b) {
+    const PageId page_a = segment_of(a).pages[0];
+    const PageId page_b = segment_of(b).pages[0];
+    return page_a != page_b ? page_a < page_b : a.segment < b.segment;
+  });
+  for (size_t begin = 0; begin < members_.size();) {
+    size_t end = begin + 1;
+    int32_t rows = sequences_[static_cast<size_t>(members_[begin].sequence)].rows;
+    while (end < members_.size() &&
+           same_pages(segment_of(members_[begin]), segment_of(members_[end]))) {
+      rows += sequences_[static_cast<size_t>(members_[end].sequence)].rows;
+      ++end;
+    }
+    const int32_t length = segment_of(members_[begin]).length;
+    for (int32_t cut = 0; cut < cuts_of(length); ++cut) {
+      const double keys = std::min(kCutKeys, length - cut * kCutKeys);
+      const double packed = double{rows * 1.0} * limits_.group;
+      items_.push_back({static_cast<int32_t>(folds_.size() + splits_.size()),
+                        cost(keys, packed) + packed * kPartialKeys});
+      splits_.push_back({cut, static_cast<int32_t>(begin), static_cast<int32_t>(end - begin)});
+    }
+    begin = end;
+  }
+}
+
+}  // namespace block_attention

@@ -1,0 +1,36 @@
+// 2^x for softmax (compiled once per Highway target).
+#if defined(BLOCK_ATTENTION_CPU_EXP2_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef BLOCK_ATTENTION_CPU_EXP2_INL
+#undef BLOCK_ATTENTION_CPU_EXP2_INL
+#else
+#define BLOCK_ATTENTION_CPU_EXP2_INL
+#endif
+
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace block_attention::HWY_NAMESPACE {
+
+// 2^x for x <= 0, within 1 ulp; exactly 1 for 0, exactly 0 below -125 and for -inf; NaN stays NaN.
+// 2^f on [-1/2, 1/2] is a minimax polynomial of degree 6 with p(0) = 1, relative error 4e-9.
+template <class D>
+HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> exp2_nonpositive(D d, hwy::HWY_NAMESPACE::Vec<D> x) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const hn::RebindToSigned<D> di;
+  const auto n = hn::Round(x);
+  const auto f = hn::Sub(x, n);
+  auto p = hn::Set(d, 0.00015469731972029576f);
+  p = hn::MulAdd(p, f, hn::Set(d, 0.0013410000965924688f));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.009618030782527848f));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.055502973141999895f));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.24022651084117086f));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.6931472253950105f));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
+  const auto scaled = hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::ConvertTo(di, n)));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -125.0f)), hn::BitCast(d, scaled));
+}
+
+}  // namespace block_attention::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

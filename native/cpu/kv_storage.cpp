@@ -1,0 +1,57 @@
+#include "cpu/kv_storage.hpp"
+
+#include <sys/mman.h>
+
+#include <limits>
+#include <string>
+
+#include "core/error.hpp"
+
+namespace block_attention {
+namespace {
+
+// A kernel may load a whole vector where a shorter row ends.
+constexpr size_t kTailBytes = 64;
+
+size_t part_bytes(const KvShape& shape) {
+  return static_cast<size_t>(shape.head_dim) * CpuKvStorage::kPageTokens * dtype_size(shape.dtype);
+}
+
+}  // namespace
+
+size_t CpuKvStorage::page_bytes(const KvShape& shape) {
+  return part_bytes(shape) * 2 * static_cast<size_t>(shape.num_layers) *
+         static_cast<size_t>(shape.num_kv_heads);
+}
+
+CpuKvStorage::CpuKvStorage(const KvShape& shape, int32_t pages)
+    : shape_(shape),
+      pages_(pages),
+      part_bytes_(block_attention::part_bytes(shape)),
+      page_bytes_(page_bytes(shape)) {
+  if (shape.dtype != DType::kBF16 && shape.dtype != DType::kF32) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        std::string("KV states are kept in bf16 or f32, not in ") + dtype_name(shape.dtype));
+  }
+  if (shape.num_layers < 1 || shape.num_kv_heads < 1 || shape.head_dim < 1 || pages < 0) {
+    throw Error(ErrorCode::kInvalidArgument, "the KV shape has a size below 1");
+  }
+  if (static_cast<size_t>(pages) >
+      (std::numeric_limits<size_t>::max() / 2 - kTailBytes) / page_bytes_) {
+    throw Error(ErrorCode::kOutOfMemory, "the KV pool is larger than the address space");
+  }
+  mapped_bytes_ = static_cast<size_t>(pages) * page_bytes_ + kTailBytes;
+  void* data = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) {
+    throw Error(ErrorCode::kOutOfMemory,
+                "cannot reserve " + std::to_string(mapped_bytes_) +
+                    " bytes for KV states; give the cache a smaller budget");
+  }
+  data_ = static_cast<char*>(data);
+}
+
+CpuKvStorage::~CpuKvStorage() { munmap(data_, mapped_bytes_); }
+
+}  // namespace block_attention

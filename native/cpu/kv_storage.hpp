@@ -1,0 +1,52 @@
+// The memory of a page pool on the CPU.
+//
+// A page is [layer][kv_head]{K: [head_dim][16 slots], V: [16 slots][head_dim]}, bf16 or f32. In K
+// the 16 keys of a page lie side by side, so that scores are computed with keys in vector lanes; in
+// V the dims do. What one (layer, head) reads of a page is contiguous. The memory is reserved, not
+// touched: a page that was never written costs none.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "model/backend.hpp"
+
+namespace block_attention {
+
+class CpuKvStorage : public KvStorage {
+ public:
+  static constexpr int32_t kPageTokens = 16;
+
+  static size_t page_bytes(const KvShape& shape);
+
+  // Throws Error(kInvalidArgument) for a shape that the kernels do not take, Error(kOutOfMemory).
+  CpuKvStorage(const KvShape& shape, int32_t pages);
+  ~CpuKvStorage() override;
+  CpuKvStorage(const CpuKvStorage&) = delete;
+  CpuKvStorage& operator=(const CpuKvStorage&) = delete;
+
+  int32_t pages() const override { return pages_; }
+  int32_t page_tokens() const override { return kPageTokens; }
+  size_t page_bytes() const override { return page_bytes_; }
+  const KvShape& shape() const { return shape_; }
+
+  // K of one page, layer and kv head: element (dim, slot) at dim * 16 + slot.
+  void* k(PageId page, int32_t layer, int32_t kv_head) const {
+    return data_ + static_cast<size_t>(page) * page_bytes_ +
+           static_cast<size_t>(int64_t{layer} * shape_.num_kv_heads + kv_head) * 2 * part_bytes_;
+  }
+  // V: element (slot, dim) at slot * head_dim + dim.
+  void* v(PageId page, int32_t layer, int32_t kv_head) const {
+    return static_cast<char*>(k(page, layer, kv_head)) + part_bytes_;
+  }
+
+ private:
+  KvShape shape_;
+  int32_t pages_ = 0;
+  size_t part_bytes_ = 0;  // of K or V of one page, layer and head
+  size_t page_bytes_ = 0;
+  size_t mapped_bytes_ = 0;
+  char* data_ = nullptr;
+};
+
+}  // namespace block_attention

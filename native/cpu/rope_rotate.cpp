@@ -1,0 +1,129 @@
+#include "cpu/rope_rotate.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/rope_rotate.cpp"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+#include <algorithm>
+
+#include "core/error.hpp"
+#include "cpu/attention_kernels.hpp"
+#include "cpu/rope_table.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace block_attention::HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F32 = hn::CappedTag<float, 16>;
+
+HWY_INLINE hn::Vec<F32> load_f32(const float* p) { return hn::LoadU(F32(), p); }
+HWY_INLINE hn::Vec<F32> load_f32(const uint16_t* p) {
+  const hn::Rebind<uint16_t, F32> d16;
+  const hn::Rebind<uint32_t, F32> d32;
+  return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, p))));
+}
+
+// Keys lie side by side in a page, so 16 of them are rotated at once; then the page is transposed.
+template <typename T>
+void rotate_keys(const T* page, int32_t slots, const float* rope, int32_t half, int32_t head_dim,
+                 float* out, int64_t stride) {
+  const F32 d;
+  const int32_t lanes = static_cast<int32_t>(hn::Lanes(d));
+  HWY_ALIGN float rotated[kMaxHeadDim * kPanel];
+  for (int32_t i = 0; i < half; ++i) {
+    const auto cos = hn::Set(d, rope[i]);
+    const auto sin = hn::Set(d, rope[half + i]);
+    for (int32_t j = 0; j < kPanel; j += lanes) {
+      const auto x1 = load_f32(page + i * kPanel + j);
+      const auto x2 = load_f32(page + (half + i) * kPanel + j);
+      hn::Store(hn::NegMulAdd(x2, sin, hn::Mul(x1, cos)), d, rotated + i * kPanel + j);
+      hn::Store(hn::MulAdd(x1, sin, hn::Mul(x2, cos)), d, rotated + (half + i) * kPanel + j);
+    }
+  }
+  for (int32_t i = 2 * half * kPanel; i < head_dim * kPanel; i += lanes) {
+    hn::Store(load_f32(page + i), d, rotated + i);
+  }
+  for (int32_t slot = 0; slot < slots; ++slot) {
+    for (int32_t i = 0; i < head_dim; ++i) out[slot * stride + i] = rotated[i * kPanel + slot];
+  }
+}
+
+template <typename T>
+void copy_values(const T* page, int32_t slots, int32_t head_dim, float* out, int64_t stride) {
+  const hn::CappedTag<float, 8> d;
+  const hn::Rebind<uint16_t, decltype(d)> d16;
+  const hn::Rebind<uint32_t, decltype(d)> d32;
+  const int32_t lanes = static_cast<int32_t>(hn::Lanes(d));
+  for (int32_t slot = 0; slot < slots; ++slot) {
+    for (int32_t i = 0; i < head_dim; i += lanes) {
+      const T* from = page + slot * head_dim + i;
+      if constexpr (sizeof(T) == 4) {
+        hn::StoreU(hn::LoadU(d, from), d, out + slot * stride + i);
+      } else {
+        const auto wide = hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, from)));
+        hn::StoreU(hn::BitCast(d, wide), d, out + slot * stride + i);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void rotate_page(const void* page_k, const void* page_v, bool bf16, int32_t slots,
+                 const float* rope, int32_t half, int32_t head_dim, float* out_k, int64_t stride_k,
+                 float* out_v, int64_t stride_v) {
+  if (bf16) {
+    rotate_keys(static_cast<const uint16_t*>(page_k), slots, rope, half, head_dim, out_k, stride_k);
+    copy_values(static_cast<const uint16_t*>(page_v), slots, head_dim, out_v, stride_v);
+  } else {
+    rotate_keys(static_cast<const float*>(page_k), slots, rope, half, head_dim, out_k, stride_k);
+    copy_values(static_cast<const float*>(page_v), slots, head_dim, out_v, stride_v);
+  }
+}
+
+}  // namespace block_attention::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace block_attention {
+
+RopeRotateKernels rope_rotate_kernels(Isa isa) {
+  return {BLOCK_ATTENTION_KERNEL(isa, rotate_page)};
+}
+
+RopeRotate::RopeRotate(ThreadPool& pool, Isa isa, const AttentionConfig& config)
+    : pool_(pool),
+      kernels_(rope_rotate_kernels(isa)),
+      num_kv_heads_(config.num_kv_heads),
+      head_dim_(config.head_dim),
+      inv_freq_(config.inv_freq) {
+  rope_.reserve(static_cast<int64_t>(2 * inv_freq_.size()));
+}
+
+void RopeRotate::run(const CpuKvStorage& kv, std::span<const PageId> pages, int32_t length,
+                     int32_t layer, int32_t delta, const Tensor& out_k, const Tensor& out_v) {
+  const int64_t cols = int64_t{num_kv_heads_} * head_dim_;
+  if (out_k.rows != length || out_v.rows != length || out_k.cols != cols || out_v.cols != cols) {
+    throw Error(ErrorCode::kInternal, "rope_rotate: out_k or out_v has the wrong shape");
+  }
+  // The attention factor is in the stored keys already.
+  rope_angles(inv_freq_, 1.0, delta, rope_.data());
+  const bool bf16 = kv.shape().dtype == DType::kBF16;
+  const int64_t used = (length + kPanel - 1) / kPanel;
+  pool_.run(used, [&](int64_t index, int) {
+    const PageId page = pages[static_cast<size_t>(index)];
+    const auto first = static_cast<int32_t>(index * kPanel);
+    for (int32_t head = 0; head < num_kv_heads_; ++head) {
+      kernels_.rotate_page(kv.k(page, layer, head), kv.v(page, layer, head), bf16,
+                           std::min(kPanel, length - first), rope_.data(),
+                           static_cast<int32_t>(inv_freq_.size()), head_dim_,
+                           out_k.f32() + first * out_k.stride + head * head_dim_, out_k.stride,
+                           out_v.f32() + first * out_v.stride + head * head_dim_, out_v.stride);
+    }
+  });
+}
+
+}  // namespace block_attention
+#endif

@@ -1,0 +1,32 @@
+#include "cpu/rope_table.hpp"
+
+#include <cmath>
+#include <utility>
+
+namespace block_attention {
+
+void rope_angles(const std::vector<double>& inv_freq, double factor, int64_t position, float* out) {
+  const size_t half = inv_freq.size();
+  for (size_t i = 0; i < half; ++i) {
+    const double angle = static_cast<double>(position) * inv_freq[i];
+    out[i] = static_cast<float>(std::cos(angle) * factor);
+    out[half + i] = static_cast<float>(std::sin(angle) * factor);
+  }
+}
+
+RopeTable::RopeTable(std::vector<double> inv_freq, double factor)
+    : inv_freq_(std::move(inv_freq)), factor_(factor) {}
+
+void RopeTable::ensure(int64_t positions) {
+  while (static_cast<int64_t>(blocks_.size()) * kBlock < positions) {
+    auto block = std::make_unique<float[]>(static_cast<size_t>(kBlock) * 2 * inv_freq_.size());
+    const int64_t first = static_cast<int64_t>(blocks_.size()) * kBlock;
+    for (int32_t i = 0; i < kBlock; ++i) {
+      rope_angles(inv_freq_, factor_, first + i,
+                  block.get() + static_cast<size_t>(i) * 2 * inv_freq_.size());
+    }
+    blocks_.push_back(std::move(block));
+  }
+}
+
+}  // namespace block_attention

@@ -1,0 +1,39 @@
+// cos and sin of the integer positions that occur, for all layers. Worked out in float64, kept in
+// float32. Su et al. 2021 (RoFormer), eq. 34; the attention factor is YaRN's (Peng et al. 2023,
+// section 3.4).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace block_attention {
+
+class RopeTable {
+ public:
+  // inv_freq has rotary_dim / 2 entries; `factor` multiplies cos and sin.
+  RopeTable(std::vector<double> inv_freq, double factor);
+
+  int32_t half() const { return static_cast<int32_t>(inv_freq_.size()); }
+
+  // Makes row() valid for positions below `positions`. Grows by blocks and never shrinks; not
+  // thread-safe.
+  void ensure(int64_t positions);
+  // cos of the position's half() angles, then their sin.
+  const float* row(int32_t position) const {
+    return blocks_[static_cast<size_t>(position / kBlock)].get() +
+           static_cast<size_t>(position % kBlock) * 2 * inv_freq_.size();
+  }
+
+ private:
+  static constexpr int32_t kBlock = 256;
+
+  std::vector<double> inv_freq_;
+  double factor_;
+  std::vector<std::unique_ptr<float[]>> blocks_;
+};
+
+// Writes cos, then sin, of position * inv_freq[i], times `factor`.
+void rope_angles(const std::vector<double>& inv_freq, double factor, int64_t position, float* out);
+
+}  // namespace block_attention

@@ -1,0 +1,47 @@
+// The rotation of one head by RoPE, for every kernel that needs it (compiled once per Highway
+// target).
+#if defined(BLOCK_ATTENTION_CPU_ROTATE_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef BLOCK_ATTENTION_CPU_ROTATE_INL
+#undef BLOCK_ATTENTION_CPU_ROTATE_INL
+#else
+#define BLOCK_ATTENTION_CPU_ROTATE_INL
+#endif
+
+#include <cstdint>
+
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace block_attention::HWY_NAMESPACE {
+
+// out = scale * rotated x, x and out [head_dim], out may be x. The first 2 * half dims are rotated
+// in half-split pairs (i, i + half) as in transformers' rotate_half; rope holds their cos, then
+// their sin.
+inline void rotate_head(const float* x, const float* rope, int32_t half, int32_t head_dim,
+                        float scale, float* out) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const hn::CappedTag<float, 16> d;
+  const int32_t lanes = static_cast<int32_t>(hn::Lanes(d));
+  const auto scales = hn::Set(d, scale);
+  int32_t i = 0;
+  for (; i + lanes <= half; i += lanes) {
+    const auto x1 = hn::LoadU(d, x + i);
+    const auto x2 = hn::LoadU(d, x + half + i);
+    const auto cos = hn::LoadU(d, rope + i);
+    const auto sin = hn::LoadU(d, rope + half + i);
+    hn::StoreU(hn::Mul(scales, hn::NegMulAdd(x2, sin, hn::Mul(x1, cos))), d, out + i);
+    hn::StoreU(hn::Mul(scales, hn::MulAdd(x1, sin, hn::Mul(x2, cos))), d, out + half + i);
+  }
+  for (; i < half; ++i) {
+    const float x1 = x[i];
+    const float x2 = x[half + i];
+    out[i] = scale * __builtin_fmaf(-x2, rope[half + i], x1 * rope[i]);
+    out[half + i] = scale * __builtin_fmaf(x1, rope[half + i], x2 * rope[i]);
+  }
+  for (i = 2 * half; i < head_dim; ++i) out[i] = scale * x[i];
+}
+
+}  // namespace block_attention::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
