@@ -52,6 +52,7 @@ await runMain(async () => {
     'build/cmake',
     '--parallel',
     String(availableParallelism()),
+    ...(process.stdout.isTTY ? ['--progress'] : []),
     '--output-on-failure',
     '--no-tests=error',
     '--output-junit',
