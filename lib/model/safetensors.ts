@@ -98,7 +98,7 @@ async function collect(files: string[], index: ShardIndex | undefined): Promise<
 
 async function readIndex(path: string): Promise<Map<string, string>> {
   const json = await readJson(path);
-  const map = isRecord(json) ? json['weight_map'] : undefined;
+  const { weight_map: map } = isRecord(json) ? json : {};
   if (!isRecord(map)) throw malformed(path, `weight_map is ${quote(map)}, expected an object`);
   const entries = Object.entries(map).map(([name, shard]): [string, string] => {
     // A name that leads out of the folder would make any file of the machine part of the model.

@@ -1,0 +1,26 @@
+/** What the main thread and the tokenizer worker say to each other: one request, one response, one at a time. */
+import type { ErrorCode } from '../../errors.js';
+import type { TextInput } from '../types.js';
+import type { DecoderPlan } from './decoder-plan.js';
+import type { VocabularyData } from './vocabulary.js';
+
+export type WorkerRequest =
+  | { kind: 'open'; path: string }
+  /** Loads the tokenizer again if the worker is a new one; it must still be the file of that digest. */
+  | { kind: 'encode'; path: string; digest: string; inputs: readonly TextInput[] }
+  | { kind: 'close'; digest: string };
+
+/** What the main thread keeps of a tokenizer. */
+export interface TokenizerInfo {
+  digest: string;
+  size: number;
+  specialTokens: ReadonlyMap<string, number>;
+  vocabulary: VocabularyData;
+  decoder: DecoderPlan;
+}
+
+export type WorkerResponse =
+  | { kind: 'opened'; info: TokenizerInfo }
+  | { kind: 'encoded'; tokens: Int32Array[] }
+  | { kind: 'closed' }
+  | { kind: 'failed'; code: ErrorCode; message: string };

@@ -1,0 +1,176 @@
+/**
+ * The main thread's side of the tokenizer worker. Jobs take turns, one request at a time, so that a long batch holds no
+ * short one up for longer than one request; the running request is known, so a time limit or a crash hits its job alone:
+ * the worker is replaced, and the others go on in the new one. While nothing is under way, the worker does not keep the
+ * process alive.
+ */
+import { Worker } from 'node:worker_threads';
+import { BlockAttentionError } from '../../errors.js';
+import type { WorkerRequest, WorkerResponse } from './messages.js';
+
+export interface JobOptions {
+  /** ms that the worker may compute on this job; waiting for its turn does not count. */
+  timeLimit: number;
+  signal?: AbortSignal | undefined;
+}
+
+/** The part of a worker thread that is used; tests put their own in its place. */
+interface Running {
+  worker: Worker;
+  job: Job;
+  timer: NodeJS.Timeout;
+  startedAt: number;
+}
+
+class Job {
+  readonly requests: readonly WorkerRequest[];
+  readonly responses: WorkerResponse[] = [];
+  readonly promise: Promise<WorkerResponse[]>;
+  timeLeft: number;
+  readonly timeLimit: number;
+  settled = false;
+  #resolve: (responses: WorkerResponse[]) => void = () => undefined;
+  #reject: (error: BlockAttentionError) => void = () => undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = () => this.fail(new BlockAttentionError('ABORTED', 'Tokenising was aborted.'));
+
+  constructor(requests: readonly WorkerRequest[], options: JobOptions) {
+    this.requests = requests;
+    this.timeLeft = options.timeLimit;
+    this.timeLimit = options.timeLimit;
+    this.#signal = options.signal;
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (this.#signal?.aborted) this.#onAbort();
+  }
+
+  next(): WorkerRequest | undefined {
+    return this.settled ? undefined : this.requests[this.responses.length];
+  }
+
+  take(response: WorkerResponse): void {
+    if (this.settled) return;
+    if (response.kind === 'failed') {
+      this.fail(new BlockAttentionError(response.code, response.message));
+      return;
+    }
+    this.responses.push(response);
+    if (this.responses.length < this.requests.length) return;
+    this.#settle();
+    this.#resolve(this.responses);
+  }
+
+  fail(error: BlockAttentionError): void {
+    if (this.settled) return;
+    this.#settle();
+    this.#reject(error);
+  }
+
+  #settle(): void {
+    this.settled = true;
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+  }
+}
+
+export class TokenizerWorker {
+  #worker: Worker | undefined;
+  #running: Running | undefined;
+  readonly #waiting: Job[] = [];
+
+  /** One response for each request, in order. Rejects with the first failure, TIMEOUT or ABORTED. */
+  run(requests: readonly WorkerRequest[], options: JobOptions): Promise<WorkerResponse[]> {
+    const job = new Job(requests, options);
+    this.#waiting.push(job);
+    this.#pump();
+    return job.promise;
+  }
+
+  /** Ends the thread if nothing is under way; the next job starts a new one. */
+  async stop(): Promise<void> {
+    if (this.#running !== undefined || this.#waiting.length > 0) return;
+    const worker = this.#worker;
+    this.#worker = undefined;
+    worker?.removeAllListeners();
+    await worker?.terminate();
+  }
+
+  #pump(): void {
+    if (this.#running !== undefined) return;
+    for (let job = this.#waiting.shift(); job !== undefined; job = this.#waiting.shift()) {
+      const request = job.next();
+      if (request === undefined) continue;
+      this.#start(job, request);
+      return;
+    }
+    this.#worker?.unref();
+  }
+
+  #start(job: Job, request: WorkerRequest): void {
+    const worker = this.#worker ?? this.#spawn();
+    worker.ref();
+    const timer = setTimeout(() => this.#onTimeLimit(job), Math.max(job.timeLeft, 0));
+    this.#running = { worker, job, timer, startedAt: performance.now() };
+    worker.postMessage(request);
+  }
+
+  #spawn(): Worker {
+    // Options of this process (loaders, inspectors) are not for this thread.
+    const worker = new Worker(new URL('./worker.js', import.meta.url), { execArgv: [], name: 'tokenizer' });
+    worker.on('message', (response: WorkerResponse) => this.#onResponse(response));
+    worker.on('error', (error) => this.#onDeath(worker, error));
+    worker.on('exit', () => this.#onDeath(worker, undefined));
+    this.#worker = worker;
+    return worker;
+  }
+
+  #onResponse(response: WorkerResponse): void {
+    const job = this.#endRunning();
+    if (job !== undefined) {
+      job.take(response);
+      if (job.next() !== undefined) this.#waiting.push(job);
+    }
+    this.#pump();
+  }
+
+  #onTimeLimit(job: Job): void {
+    job.fail(
+      new BlockAttentionError(
+        'TIMEOUT',
+        `The tokenizer computed for longer than the limit of ${job.timeLimit} ms.`,
+      ),
+    );
+    const worker = this.#worker;
+    this.#worker = undefined;
+    this.#endRunning();
+    worker?.removeAllListeners();
+    // It cannot be interrupted otherwise; nothing waits for its end.
+    void worker?.terminate();
+    this.#pump();
+  }
+
+  #onDeath(worker: Worker, error: Error | undefined): void {
+    if (this.#worker !== worker) return;
+    this.#worker = undefined;
+    const outOfMemory = error !== undefined && 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY';
+    this.#endRunning()?.fail(
+      new BlockAttentionError(
+        outOfMemory ? 'OUT_OF_MEMORY' : 'INTERNAL',
+        `The tokenizer worker ended: ${error?.message ?? 'it exited'}.`,
+        { cause: error },
+      ),
+    );
+    this.#pump();
+  }
+
+  #endRunning(): Job | undefined {
+    const running = this.#running;
+    if (running === undefined) return undefined;
+    this.#running = undefined;
+    clearTimeout(running.timer);
+    running.job.timeLeft -= performance.now() - running.startedAt;
+    return running.job;
+  }
+}

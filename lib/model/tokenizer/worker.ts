@@ -1,0 +1,82 @@
+/**
+ * The worker thread that holds all tokenizers of the process: loading one takes up to seconds, and tokenising a long text
+ * too. Requests come one at a time.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { parentPort } from 'node:worker_threads';
+import { BlockAttentionError, toBlockAttentionError } from '../../errors.js';
+import { ioError, parseJson } from '../files.js';
+import { readDecoderPlan } from './decoder-plan.js';
+import { TokenEncoder } from './encoder.js';
+import type { TokenizerInfo, WorkerRequest, WorkerResponse } from './messages.js';
+import { readTokenizerJson, type TokenizerJson } from './tokenizer-json.js';
+import { buildVocabulary, vocabularySize } from './vocabulary.js';
+
+/** By digest. */
+const encoders = new Map<string, TokenEncoder>();
+
+function readTokenizer(path: string): { digest: string; text: string } {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    throw ioError(path, error);
+  }
+  return { digest: createHash('sha256').update(bytes).digest('hex'), text: bytes.toString('utf8') };
+}
+
+function open(path: string): TokenizerInfo {
+  const { digest, text } = readTokenizer(path);
+  const tokenizer = readTokenizerJson(parseJson(text, path), path);
+  const decoder = readDecoderPlan(tokenizer.raw.decoder, path);
+  if (!encoders.has(digest)) encoders.set(digest, new TokenEncoder(tokenizer, path));
+  return {
+    digest,
+    size: vocabularySize(tokenizer),
+    specialTokens: specialTokens(tokenizer),
+    vocabulary: buildVocabulary(tokenizer, decoder),
+    decoder,
+  };
+}
+
+function specialTokens(tokenizer: TokenizerJson): Map<string, number> {
+  return new Map(
+    tokenizer.addedTokens.filter((token) => token.special).map(({ content, id }) => [content, id]),
+  );
+}
+
+function encoderOf(path: string, digest: string): TokenEncoder {
+  const known = encoders.get(digest);
+  if (known !== undefined) return known;
+  const read = readTokenizer(path);
+  if (read.digest !== digest) throw new BlockAttentionError('IO', `${path} has changed since it was loaded.`);
+  const encoder = new TokenEncoder(readTokenizerJson(parseJson(read.text, path), path), path);
+  encoders.set(digest, encoder);
+  return encoder;
+}
+
+function respond(request: WorkerRequest): WorkerResponse {
+  switch (request.kind) {
+    case 'open':
+      return { kind: 'opened', info: open(request.path) };
+    case 'encode': {
+      const encoder = encoderOf(request.path, request.digest);
+      return { kind: 'encoded', tokens: request.inputs.map((input) => encoder.encode(input)) };
+    }
+    case 'close':
+      encoders.delete(request.digest);
+      return { kind: 'closed' };
+  }
+}
+
+parentPort?.on('message', (request: WorkerRequest) => {
+  let response: WorkerResponse;
+  try {
+    response = respond(request);
+  } catch (error) {
+    const { code, message } = toBlockAttentionError(error);
+    response = { kind: 'failed', code, message };
+  }
+  parentPort?.postMessage(response);
+});
