@@ -72,8 +72,38 @@ function aptPrefix() {
 /** @param {readonly { what: string, apt: string }[]} missing */
 function messageFor(missing) {
   const sudo = process.getuid?.() === 0 ? '' : 'sudo ';
+  const packages = missing.map(({ apt }) => apt).join(' ');
+  return [
+    `Missing on this machine: ${missing.map(({ what }) => what).join(', ')}.`,
+    'Install with (Debian 12, Ubuntu 24.04 or newer):',
+    '',
+    `  ${sudo}apt-get update && ${sudo}apt-get install -y --no-install-recommends ${packages}`,
+    '',
+    'or the same from the package manager of your system, then run this again.',
+  ].join('\n');
+}
+
+/**
+ * Makes sure that the named requirements are there; throws SetupError with the exact command when they are not and
+ * cannot be installed from here.
+ *
+ * @param {readonly string[]} names keys of `requirements`
+ */
+export async function ensureSystem(names) {
+  let missing = missingOf(names);
+  if (missing.length === 0) return;
+  const prefix = aptPrefix();
+  if (prefix === undefined) throw new SetupError(messageFor(missing));
+
   const packages = missing.map(({ apt }) => apt);
-  const [program = 'env', ...args] = [...prefix, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-q', '-y'];
+  const [program = 'env', ...args] = [
+    ...prefix,
+    'env',
+    'DEBIAN_FRONTEND=noninteractive',
+    'apt-get',
+    '-q',
+    '-y',
+  ];
   // One list that cannot be updated does not keep the others' packages from being installed.
   await exitCodeOf(program, [...args, 'update'], { quietStdout: true });
   try {
