@@ -1,5 +1,9 @@
 #include "cpu/thread_pool.hpp"
 
+#include <chrono>
+#include <exception>
+#include <string>
+
 #include "core/error.hpp"
 
 #if defined(__x86_64__)
@@ -9,9 +13,9 @@
 namespace block_attention {
 namespace {
 
-// About 20 microseconds: longer than the gap between two ops of a step, far shorter than a wait that a user would see
-// as load. After that the thread sleeps in the kernel.
-constexpr int kSpins = 1000;
+// How long a thread looks for work before it sleeps in the kernel: longer than the gap between two
+// ops of a step, far shorter than what a user would see as load.
+constexpr std::chrono::microseconds kSpinTime{50};
 
 void pause() {
 #if defined(__x86_64__)
@@ -23,10 +27,13 @@ void pause() {
 
 template <typename T>
 void wait_while_equal(const std::atomic<T>& value, T old) {
-  for (int i = 0; i < kSpins; ++i) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    pause();
-  }
+  const auto end = std::chrono::steady_clock::now() + kSpinTime;
+  do {
+    for (int i = 0; i < 64; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() < end);
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
 
@@ -35,38 +42,68 @@ void wait_while_equal(const std::atomic<T>& value, T old) {
 ThreadPool::ThreadPool(int threads) {
   if (threads < 1) throw Error(ErrorCode::kInvalidArgument, "threads must be at least 1");
   workers_.reserve(static_cast<size_t>(threads - 1));
-  for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+  try {
+    for (int worker = 1; worker < threads; ++worker)
+      workers_.emplace_back([this, worker] { work(worker); });
+  } catch (const std::exception& error) {
+    const std::string started = std::to_string(workers_.size() + 1);
+    stop();
+    throw Error(ErrorCode::kOutOfMemory, "only " + started + " of " + std::to_string(threads) +
+                                             " threads could be started (" + error.what() +
+                                             "): ask for fewer threads");
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   stop_.store(true, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
+  generation_.fetch_add(1);
   generation_.notify_all();
   for (std::thread& thread : workers_) thread.join();
 }
 
-void ThreadPool::run(int64_t tasks, FunctionRef<void(int64_t, int)> body) {
+void ThreadPool::run(int64_t tasks, Body body) {
   if (tasks <= 0) return;
   if (workers_.empty() || tasks == 1) {
     for (int64_t task = 0; task < tasks; ++task) body(task, 0);
     return;
   }
-  job_ = {&body, tasks};
-  next_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
+  const uint32_t count = static_cast<uint32_t>(tasks);
+  const uint64_t run = (open_.load(std::memory_order_relaxed) >> 32) + 1;
+  done_.store(0, std::memory_order_relaxed);
+  body_.store(&body, std::memory_order_release);
+  tasks_.store(count, std::memory_order_release);
+  open_.store((run << 32) | count, std::memory_order_release);
+  generation_.fetch_add(1);
   generation_.notify_all();
   drain(0);
-  for (int left = busy_.load(std::memory_order_acquire); left != 0; left = busy_.load(std::memory_order_acquire)) {
-    wait_while_equal(busy_, left);
+  for (uint32_t done = done_.load(std::memory_order_acquire); done != count;
+       done = done_.load(std::memory_order_acquire)) {
+    wait_while_equal(done_, done);
   }
 }
 
+// Why no task is run twice, or with another run's body: body_ changes only after all tasks of the
+// run before were taken. Whoever reads a changed body_ therefore also sees that open_ has moved on,
+// and its exchange of the older value fails.
 void ThreadPool::drain(int worker) {
-  for (int64_t task = next_.fetch_add(1, std::memory_order_relaxed); task < job_.tasks;
-       task = next_.fetch_add(1, std::memory_order_relaxed)) {
-    (*job_.body)(task, worker);
+  uint32_t ended = 0;
+  uint32_t tasks = 0;
+  uint64_t open = open_.load(std::memory_order_acquire);
+  while (static_cast<uint32_t>(open) != 0) {
+    Body* body = body_.load(std::memory_order_acquire);
+    const uint32_t count = tasks_.load(std::memory_order_acquire);
+    if (!open_.compare_exchange_weak(open, open - 1, std::memory_order_acq_rel,
+                                     std::memory_order_acquire))
+      continue;
+    // From here to the report below the run cannot end.
+    tasks = count;
+    (*body)(count - static_cast<uint32_t>(open), worker);
+    ++ended;
+    open = open_.load(std::memory_order_acquire);
   }
+  if (ended != 0 && done_.fetch_add(ended) + ended == tasks) done_.notify_one();
 }
 
 void ThreadPool::work(int worker) {
@@ -76,7 +113,6 @@ void ThreadPool::work(int worker) {
     seen = generation_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) return;
     drain(worker);
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
   }
 }
 

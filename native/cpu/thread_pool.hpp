@@ -1,5 +1,8 @@
-// Worker threads of one CPU backend. The calling thread works too, so a pool of n threads starts n - 1.
-// How tasks are dealt out depends on timing; what a task computes must not.
+// Worker threads of one CPU backend. The calling thread works too, so a pool of n threads starts n
+// - 1. How tasks are dealt out depends on timing; what a task computes must not.
+//
+// A run waits for its tasks, not for its workers: one that the system wakes late finds nothing left
+// and goes back to sleep, and the caller has long gone on.
 #pragma once
 
 #include <atomic>
@@ -13,7 +16,8 @@ namespace block_attention {
 
 class ThreadPool {
  public:
-  // threads >= 1, the calling thread included.
+  // threads >= 1, the calling thread included. Throws Error(kInvalidArgument), and
+  // Error(kOutOfMemory) if the system starts no more threads.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -21,24 +25,27 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Runs body(task, worker) for every task in [0, tasks), 0 <= worker < threads(); returns when all are done.
-  // One caller at a time. The body must not throw.
+  // Runs body(task, worker) for every task in [0, tasks), tasks < 2^32 and 0 <= worker < threads();
+  // returns when all are done. One caller at a time, and never from inside a task of the same pool.
+  // The body must not throw.
   void run(int64_t tasks, FunctionRef<void(int64_t task, int worker)> body);
 
  private:
-  struct Job {
-    FunctionRef<void(int64_t, int)>* body = nullptr;
-    int64_t tasks = 0;
-  };
+  using Body = FunctionRef<void(int64_t, int)>;
 
   void work(int worker);
   void drain(int worker);
+  void stop();
 
   std::vector<std::thread> workers_;
-  Job job_;
-  alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<uint32_t> generation_{0};
-  alignas(64) std::atomic<int> busy_{0};
+  // The run's number in the high half, how many of its tasks nobody has taken yet in the low one. A
+  // task is taken by exchanging this word, so only while its run is the current one; body_ and
+  // tasks_ change only while nothing is left.
+  alignas(64) std::atomic<uint64_t> open_{0};
+  std::atomic<Body*> body_{nullptr};
+  std::atomic<uint32_t> tasks_{0};
+  alignas(64) std::atomic<uint32_t> done_{0};        // tasks of this run that have ended
+  alignas(64) std::atomic<uint32_t> generation_{0};  // what workers sleep on: counts runs
   std::atomic<bool> stop_{false};
 };
 

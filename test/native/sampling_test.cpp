@@ -31,13 +31,16 @@ struct Reference {
     const size_t n = logits.size();
     order.resize(n);
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return at(a) > at(b); });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int32_t a, int32_t b) { return at(a) > at(b); });
     while (!order.empty() && at(order.back()) == -INFINITY) order.pop_back();
     weights.assign(n, 0);
     if (order.empty() || params.temperature == 0) return;
 
     const double max = at(order[0]);
-    const auto weight = [&](int32_t token) { return std::exp((at(token) - max) / double{params.temperature}); };
+    const auto weight = [&](int32_t token) {
+      return std::exp((at(token) - max) / double{params.temperature});
+    };
     if (params.top_k > 0 && static_cast<size_t>(params.top_k) < order.size()) {
       const double kth = at(order[static_cast<size_t>(params.top_k) - 1]);
       std::erase_if(order, [&](int32_t token) { return at(token) < kth; });
@@ -52,8 +55,9 @@ struct Reference {
       }
       order.resize(kept);
     }
-    std::erase_if(
-        order, [&](int32_t token) { return token != order[0] && weight(token) < double{params.min_p} * (1 - slack); });
+    std::erase_if(order, [&](int32_t token) {
+      return token != order[0] && weight(token) < double{params.min_p} * (1 - slack);
+    });
     for (int32_t token : order) weights[static_cast<size_t>(token)] = weight(token);
   }
 
@@ -91,8 +95,8 @@ SampledToken sample_one(Sampler& sampler, const std::vector<float>& raw, const S
 
 class SamplingTest : public ::testing::TestWithParam<Isa> {
  protected:
-  SampledToken sample(const std::vector<float>& raw, const SamplingParams& params, uint64_t position = 0,
-                      std::span<const TokenCount> counts = {}) {
+  SampledToken sample(const std::vector<float>& raw, const SamplingParams& params,
+                      uint64_t position = 0, std::span<const TokenCount> counts = {}) {
     return sample_one(sampler_, raw, {&params, counts, position});
   }
   std::vector<int> histogram(const std::vector<float>& raw, const SamplingParams& params, int draws,
@@ -104,7 +108,8 @@ class SamplingTest : public ::testing::TestWithParam<Isa> {
     return times;
   }
   // Which tokens ever come.
-  std::vector<int32_t> support(const std::vector<float>& raw, const SamplingParams& params, int draws = 400) {
+  std::vector<int32_t> support(const std::vector<float>& raw, const SamplingParams& params,
+                               int draws = 400) {
     const std::vector<int> times = histogram(raw, params, draws);
     std::vector<int32_t> tokens;
     for (size_t i = 0; i < times.size(); ++i) {
@@ -182,7 +187,8 @@ TEST_P(SamplingTest, LogprobsAreThoseOfTheRawDistribution) {
 
     const SamplingParams greedy;
     const Tokens likeliest = Reference(raw, {&greedy, {}, 0}).order;
-    ASSERT_EQ(out.top_logprobs.size(), std::min(static_cast<size_t>(params.top_logprobs), likeliest.size()));
+    ASSERT_EQ(out.top_logprobs.size(),
+              std::min(static_cast<size_t>(params.top_logprobs), likeliest.size()));
     for (size_t i = 0; i < out.top_logprobs.size(); ++i) {
       const TokenLogprob& top = out.top_logprobs[i];
       ASSERT_EQ(top.token, likeliest[i]) << i;
@@ -203,6 +209,27 @@ TEST_P(SamplingTest, LogprobsOfAllTokensAddUpToOne) {
   EXPECT_NEAR(sum, 1, 1e-5);
 }
 
+TEST_P(SamplingTest, FindsTheLikeliestInWhateverOrderTheyCome) {
+  constexpr size_t kVocab = 20000;
+  std::vector<float> raw(kVocab);
+  SamplingParams params;
+  params.top_logprobs = 1500;
+  const auto check = [&] {
+    const SampledToken out = sample(raw, params);
+    ASSERT_EQ(out.top_logprobs.size(), 1500u);
+    for (size_t i = 0; i < 1500; ++i) {
+      const float logit = raw[static_cast<size_t>(out.top_logprobs[i].token)];
+      ASSERT_EQ(logit, static_cast<float>(kVocab - 1 - i) * 0x1p-10f) << i;
+    }
+  };
+  for (size_t i = 0; i < kVocab; ++i) raw[i] = static_cast<float>(i) * 0x1p-10f;
+  check();
+  std::reverse(raw.begin(), raw.end());
+  check();
+  for (size_t i = 0; i < kVocab; ++i) raw[i] = static_cast<float>(i * 7919 % kVocab) * 0x1p-10f;
+  check();
+}
+
 TEST_P(SamplingTest, SaysWhenNoTokenCanBeDrawn) {
   for (float temperature : {0.0f, 1.0f}) {
     SamplingParams params;
@@ -212,8 +239,8 @@ TEST_P(SamplingTest, SaysWhenNoTokenCanBeDrawn) {
     params.top_logprobs = 2;
     SamplingParams banned = params;
     banned.logit_bias = {{0, -kInf}, {1, -kInf}, {2, -kInf}};
-    for (const std::vector<float>& raw :
-         {std::vector<float>(5, kNan), std::vector<float>(5, -kInf), std::vector<float>{1, kInf, 2}}) {
+    for (const std::vector<float>& raw : {std::vector<float>(5, kNan), std::vector<float>(5, -kInf),
+                                          std::vector<float>{1, kInf, 2}}) {
       const SampledToken out = sample(raw, params);
       EXPECT_FALSE(out.valid);
       EXPECT_EQ(out.token, 0);
@@ -243,7 +270,8 @@ TEST_P(SamplingTest, DrawsWhatThePlainDefinitionDraws) {
     params.temperature = static_cast<float>(0.05 + 2 * random.uniform());
     params.seed = random.bits();
     if (random.chance(0.4)) {
-      params.top_k = static_cast<int32_t>(random.chance(0.7) ? random.between(1, 60) : random.between(1, 2 * vocab));
+      params.top_k = static_cast<int32_t>(random.chance(0.7) ? random.between(1, 60)
+                                                             : random.between(1, 2 * vocab));
     }
     if (random.chance(0.6)) params.top_p = static_cast<float>(random.uniform());
     if (random.chance(0.3)) params.min_p = static_cast<float>(random.uniform() * 0.3);
@@ -253,7 +281,8 @@ TEST_P(SamplingTest, DrawsWhatThePlainDefinitionDraws) {
       params.presence_penalty = static_cast<float>(random.uniform() * 4 - 2);
       params.frequency_penalty = static_cast<float>(random.uniform() * 4 - 2);
       for (int32_t token = 0; token < vocab; ++token) {
-        if (random.chance(0.1)) counts.push_back({token, static_cast<int32_t>(random.between(0, 3))});
+        if (random.chance(0.1))
+          counts.push_back({token, static_cast<int32_t>(random.between(0, 3))});
       }
     }
     if (random.chance(0.3)) {
@@ -272,8 +301,9 @@ TEST_P(SamplingTest, DrawsWhatThePlainDefinitionDraws) {
     ASSERT_TRUE(out.valid);
     if (sure) {
       ++compared;
-      ASSERT_EQ(out.token, token) << "round " << round << " vocab " << vocab << " T " << params.temperature << " top_k "
-                                  << params.top_k << " top_p " << params.top_p << " min_p " << params.min_p;
+      ASSERT_EQ(out.token, token) << "round " << round << " vocab " << vocab << " T "
+                                  << params.temperature << " top_k " << params.top_k << " top_p "
+                                  << params.top_p << " min_p " << params.min_p;
     }
   }
   EXPECT_GT(compared, 1000);
