@@ -19,7 +19,7 @@ size_t part_bytes(const KvShape& shape) {
 
 }  // namespace
 
-size_t CpuKvStorage::page_bytes(const KvShape& shape) {
+size_t CpuKvStorage::bytes_per_page(const KvShape& shape) {
   return part_bytes(shape) * 2 * static_cast<size_t>(shape.num_layers) *
          static_cast<size_t>(shape.num_kv_heads);
 }
@@ -28,7 +28,7 @@ CpuKvStorage::CpuKvStorage(const KvShape& shape, int32_t pages)
     : shape_(shape),
       pages_(pages),
       part_bytes_(block_attention::part_bytes(shape)),
-      page_bytes_(page_bytes(shape)) {
+      page_bytes_(bytes_per_page(shape)) {
   if (shape.dtype != DType::kBF16 && shape.dtype != DType::kF32) {
     throw Error(
         ErrorCode::kInvalidArgument,

@@ -17,7 +17,7 @@ class CpuKvStorage : public KvStorage {
  public:
   static constexpr int32_t kPageTokens = 16;
 
-  static size_t page_bytes(const KvShape& shape);
+  static size_t bytes_per_page(const KvShape& shape);
 
   // Throws Error(kInvalidArgument) for a shape that the kernels do not take, Error(kOutOfMemory).
   CpuKvStorage(const KvShape& shape, int32_t pages);
