@@ -73,7 +73,8 @@ export class KeyScheme {
 
 function keyBytes(key: BlockKey): Buffer {
   const bytes = Buffer.from(key, 'hex');
-  if (bytes.length !== KEY_BYTES) throw new RangeError(`a block key has ${KEY_BYTES} bytes, this one ${bytes.length}`);
+  if (bytes.length !== KEY_BYTES)
+    throw new RangeError(`a block key has ${KEY_BYTES} bytes, this one ${bytes.length}`);
   return bytes;
 }
 

@@ -46,7 +46,10 @@ export function planBlocks(blocks: readonly Int32Array[], options: PlanOptions, 
   let offset = 0;
   for (const tokens of blocks) {
     const context = contextOf(planned, options);
-    const encodeOffset = context.reduce((end, { index, offset: at }) => Math.max(end, at + lengthOf(planned, index)), 0);
+    const encodeOffset = context.reduce(
+      (end, { index, offset: at }) => Math.max(end, at + lengthOf(planned, index)),
+      0,
+    );
     const content = keys.key({ namespace: options.namespace, context: [], tokens });
     const key =
       context.length === 0

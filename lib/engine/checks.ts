@@ -17,7 +17,8 @@ export function invalid(field: string, wanted: string, value: unknown): BlockAtt
 
 /** An object that has no other fields than `known`: a misspelt option would otherwise be ignored in silence. */
 export function checkFields(value: unknown, name: string, known: readonly string[]): Fields {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(name, 'an object', value);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw invalid(name, 'an object', value);
   for (const [field, content] of Object.entries(value)) {
     if (content !== undefined && !known.includes(field)) {
       throw new BlockAttentionError(
@@ -92,7 +93,8 @@ function within(value: number, range: Range): boolean {
 
 function described(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
-  if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint') return String(value);
+  if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint')
+    return String(value);
   if (value === null || value === undefined) return String(value);
   return Array.isArray(value) ? 'an array' : `a value of type ${typeof value}`;
 }

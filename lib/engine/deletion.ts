@@ -33,7 +33,10 @@ export function checkDeletion(target: unknown): Deletion {
   const blocks = contentOf(fields);
   if (blocks !== undefined) return { kind: 'content', blocks, namespace: namespace ?? '' };
   if (namespace !== undefined) return { kind: 'namespace', namespace };
-  throw new BlockAttentionError('INVALID_ARGUMENT', 'target must have keys, blocks, documents or a namespace');
+  throw new BlockAttentionError(
+    'INVALID_ARGUMENT',
+    'target must have keys, blocks, documents or a namespace',
+  );
 }
 
 function contentOf(fields: Fields): readonly BlockInput[] | undefined {
@@ -45,7 +48,12 @@ function contentOf(fields: Fields): readonly BlockInput[] | undefined {
 
 function checkKeys(value: unknown, namespace: string | undefined): ReadonlySet<BlockKey> {
   if (namespace !== undefined) {
-    throw new BlockAttentionError('INVALID_ARGUMENT', 'target.namespace has no place beside keys: a key holds its own');
+    throw new BlockAttentionError(
+      'INVALID_ARGUMENT',
+      'target.namespace has no place beside keys: a key holds its own',
+    );
   }
-  return new Set(checkArray(value, 'target.keys').map((key, index) => checkString(key, `target.keys[${index}]`)));
+  return new Set(
+    checkArray(value, 'target.keys').map((key, index) => checkString(key, `target.keys[${index}]`)),
+  );
 }

@@ -127,11 +127,16 @@ export class Engine {
     this.#checkOpen();
     const deletion = checkDeletion(target);
     if (deletion.kind === 'keys') return this.#cache.delete((block) => deletion.keys.has(block.key));
-    if (deletion.kind === 'namespace') return this.#cache.delete((block) => block.namespace === deletion.namespace);
+    if (deletion.kind === 'namespace')
+      return this.#cache.delete((block) => block.namespace === deletion.namespace);
     const tokens = await this.#tokensOf(deletion.blocks);
     this.#checkOpen();
     const { keys } = this.#context;
-    const plan = planBlocks(tokens, { attention: 'block', sharedPrefix: false, namespace: deletion.namespace }, keys);
+    const plan = planBlocks(
+      tokens,
+      { attention: 'block', sharedPrefix: false, namespace: deletion.namespace },
+      keys,
+    );
     const contents = new Set<BlockKey>(plan.blocks.map((block) => block.content));
     const concerns = (block: CachedBlock) =>
       contents.has(block.content) || block.seen.some((content) => contents.has(content));
@@ -158,7 +163,10 @@ export class Engine {
     return this.close();
   }
 
-  async #encode(blocks: readonly BlockInput[] | PromptOptions, options: EncodeOptions | undefined): Promise<BlockUsage[]> {
+  async #encode(
+    blocks: readonly BlockInput[] | PromptOptions,
+    options: EncodeOptions | undefined,
+  ): Promise<BlockUsage[]> {
     this.#checkOpen();
     const checked = checkBlockOptions(options ?? {});
     const { config, keys, scheduler } = this.#context;

@@ -35,7 +35,8 @@ export function computedParameters(config: ModelConfig): number {
   const shape = config.native;
   const q = shape.numHeads * shape.headDim;
   const kv = shape.numKvHeads * shape.headDim;
-  const matrices = shape.hiddenSize * (q + 2 * kv) + q * shape.hiddenSize + 3 * shape.hiddenSize * shape.intermediateSize;
+  const matrices =
+    shape.hiddenSize * (q + 2 * kv) + q * shape.hiddenSize + 3 * shape.hiddenSize * shape.intermediateSize;
   const qkvBias = config.attentionBias === 'none' ? 0 : q + 2 * kv;
   const oBias = config.attentionBias === 'qkvo' ? shape.hiddenSize : 0;
   const mlpBias = config.mlpBias ? 2 * shape.intermediateSize + shape.hiddenSize : 0;
@@ -77,7 +78,9 @@ export function visiblePairs(begin: number, rows: number, window: number): numbe
 }
 
 /** What encoding a block costs, behind the context that it sees. */
-export function blockCost(shape: NativeModelConfig): (block: { encodeOffset: number; tokens: Int32Array }) => number {
+export function blockCost(
+  shape: NativeModelConfig,
+): (block: { encodeOffset: number; tokens: Int32Array }) => number {
   return ({ encodeOffset, tokens }) =>
     executedFlops(shape, { begin: encodeOffset, rows: tokens.length, output: false });
 }

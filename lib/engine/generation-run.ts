@@ -80,14 +80,18 @@ export class GenerationRun implements JobUser {
       const logprobs = this.#trace.add(event, index);
       // The token that ends an answer is not part of its text.
       const ends = event.finish === 'stop' && index === tokens.length - 1;
-      const { text, stopped } = (ends ? undefined : this.#answer?.push(token)) ?? { text: '', stopped: false };
+      const { text, stopped } = (ends ? undefined : this.#answer?.push(token)) ?? {
+        text: '',
+        stopped: false,
+      };
       this.#push({ text, tokens: [token], ...logprobs });
       if (stopped) {
         this.#end('stop');
         return;
       }
     }
-    if (event.finish === 'stop' || event.finish === 'length' || event.finish === 'aborted') this.#end(event.finish);
+    if (event.finish === 'stop' || event.finish === 'length' || event.finish === 'aborted')
+      this.#end(event.finish);
   }
 
   ready(): void {
@@ -111,7 +115,11 @@ export class GenerationRun implements JobUser {
     });
     this.#watch(checked.options.signal);
 
-    const blocks = checked.prompt.blocks.map((input, index) => ({ name: `blocks[${index}]`, input, remember: true }));
+    const blocks = checked.prompt.blocks.map((input, index) => ({
+      name: `blocks[${index}]`,
+      input,
+      remember: true,
+    }));
     const query = { name: 'query', input: checked.prompt.query, remember: false };
     const encoded = await tokens.tokens([...blocks, query], this.#stopTokenising.signal);
     this.#tokenizedAt = nativeNow();
@@ -122,7 +130,10 @@ export class GenerationRun implements JobUser {
     const plan = planBlocks(encoded, checked.options, keys);
     this.#plan = plan;
     this.#queryTokens = final.length;
-    const maxTokens = Math.min(checked.maxTokens, roomBehind(plan.length + final.length, config.maxPositions));
+    const maxTokens = Math.min(
+      checked.maxTokens,
+      roomBehind(plan.length + final.length, config.maxPositions),
+    );
     this.#answer = new AnswerText(tokenizer?.streamDecoder(), checked.stop);
     this.#job = {
       plan,
@@ -196,7 +207,10 @@ export class GenerationRun implements JobUser {
         },
         executed: {
           request: this.#executed,
-          full: promptTokens === 0 ? 0 : executedFlops(config.native, { begin: 0, rows: promptTokens, output: true }),
+          full:
+            promptTokens === 0
+              ? 0
+              : executedFlops(config.native, { begin: 0, rows: promptTokens, output: true }),
         },
       },
     };

@@ -23,7 +23,11 @@ function checkText(value: unknown, field: string): TextInput {
   if (typeof value !== 'object' || value === null) throw invalid(field, WANTED, value);
   const { parts } = checkFields(value, field, ['parts']);
   if (parts === undefined) throw invalid(field, WANTED, value);
-  return { parts: checkArray(parts, `${field}.parts`).map((part, index) => checkPart(part, `${field}.parts[${index}]`)) };
+  return {
+    parts: checkArray(parts, `${field}.parts`).map((part, index) =>
+      checkPart(part, `${field}.parts[${index}]`),
+    ),
+  };
 }
 
 function checkPart(value: unknown, field: string): TextPart {

@@ -52,12 +52,18 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
   return checked(options ?? {});
 }
 
-export function checkRandomOptions(options: RandomOptions | undefined): CheckedLoadOptions & { seed: number; dtype: DType } {
+export function checkRandomOptions(
+  options: RandomOptions | undefined,
+): CheckedLoadOptions & { seed: number; dtype: DType } {
   const fields = checkFields(options ?? {}, 'options', RANDOM_FIELDS);
   return {
     ...checked(options ?? {}),
-    seed: optional(fields.seed, 0, (value) => checkInteger(value, 'seed', { min: 0, max: Number.MAX_SAFE_INTEGER })),
-    dtype: optional(fields.dtype, 'bf16', (value) => checkChoice(value, 'dtype', ['bf16', 'f16', 'f32'] as const)),
+    seed: optional(fields.seed, 0, (value) =>
+      checkInteger(value, 'seed', { min: 0, max: Number.MAX_SAFE_INTEGER }),
+    ),
+    dtype: optional(fields.dtype, 'bf16', (value) =>
+      checkChoice(value, 'dtype', ['bf16', 'f16', 'f32'] as const),
+    ),
   };
 }
 
@@ -70,7 +76,9 @@ function checked(options: LoadOptions): CheckedLoadOptions {
       threads: optional(options.threads, availableParallelism(), (value) =>
         checkInteger(value, 'threads', { min: 1, max: 1024 }),
       ),
-      kvDtype: optional(options.kvDtype, 'bf16', (value) => checkChoice(value, 'kvDtype', ['bf16', 'f32'] as const)),
+      kvDtype: optional(options.kvDtype, 'bf16', (value) =>
+        checkChoice(value, 'kvDtype', ['bf16', 'f32'] as const),
+      ),
       cacheBytes: optional(options.cacheBytes, defaultCacheBytes(), (value) =>
         checkInteger(value, 'cacheBytes', { min: 1, max: Number.MAX_SAFE_INTEGER }),
       ),

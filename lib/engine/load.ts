@@ -39,7 +39,8 @@ export async function loadParts(
 
   // Both take seconds for a large model, so they run at the same time; if one fails, the other is ended.
   const failure = new AbortController();
-  const signal = checked.signal === undefined ? failure.signal : AbortSignal.any([failure.signal, checked.signal]);
+  const signal =
+    checked.signal === undefined ? failure.signal : AbortSignal.any([failure.signal, checked.signal]);
   const stopOther = (error: unknown) => {
     failure.abort(error);
     throw error;
@@ -106,5 +107,6 @@ function eventRelay(): EngineParts['events'] {
 }
 
 function throwIfAborted(signal: CheckedLoadOptions['signal']): void {
-  if (signal?.aborted) throw new BlockAttentionError('ABORTED', 'Loading was aborted.', { cause: signal.reason });
+  if (signal?.aborted)
+    throw new BlockAttentionError('ABORTED', 'Loading was aborted.', { cause: signal.reason });
 }

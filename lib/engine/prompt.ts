@@ -2,7 +2,15 @@
 import { BlockAttentionError } from '../errors.js';
 import { type ReferenceDocument, referenceBlocks } from '../model/reference-format.js';
 import type { BlockInput } from '../model/types.js';
-import { checkArray, checkBoolean, checkChoice, checkFields, checkString, type Fields, optional } from './checks.js';
+import {
+  checkArray,
+  checkBoolean,
+  checkChoice,
+  checkFields,
+  checkString,
+  type Fields,
+  optional,
+} from './checks.js';
 import { checkInput, checkInputs, isTokenIds } from './inputs.js';
 
 export interface PromptOptions {
@@ -21,12 +29,18 @@ export interface PromptInputs {
   query: BlockInput;
 }
 
-export const PROMPT_FIELDS = ['blocks', 'documents', 'format', 'tag'] as const satisfies readonly (keyof PromptOptions)[];
+export const PROMPT_FIELDS = [
+  'blocks',
+  'documents',
+  'format',
+  'tag',
+] as const satisfies readonly (keyof PromptOptions)[];
 
 export function promptInputs(fields: Fields): PromptInputs {
   if (fields.documents !== undefined) return fromDocuments(fields);
   for (const name of ['format', 'tag'] as const) {
-    if (fields[name] !== undefined) throw new BlockAttentionError('INVALID_ARGUMENT', `${name} needs documents`);
+    if (fields[name] !== undefined)
+      throw new BlockAttentionError('INVALID_ARGUMENT', `${name} needs documents`);
   }
   return {
     blocks: optional(fields.blocks, [], (value) => checkInputs(value, 'blocks')),

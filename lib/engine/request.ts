@@ -73,7 +73,12 @@ export interface RequestLimits {
   defaults: GenerationDefaults;
 }
 
-const BLOCK_OPTION_FIELDS = ['attention', 'sharedPrefix', 'namespace', 'signal'] as const satisfies readonly (keyof BlockOptions)[];
+const BLOCK_OPTION_FIELDS = [
+  'attention',
+  'sharedPrefix',
+  'namespace',
+  'signal',
+] as const satisfies readonly (keyof BlockOptions)[];
 
 /** The fields of a `GenerateRequest`. */
 export const REQUEST_FIELDS = [
@@ -130,11 +135,14 @@ function checkStop(value: unknown, hasTokenizer: boolean): readonly string[] {
     );
   }
   return stops.map((stop, index) => {
-    if (typeof stop !== 'string' || stop === '') throw invalid(`stop[${index}]`, 'a string that is not empty', stop);
+    if (typeof stop !== 'string' || stop === '')
+      throw invalid(`stop[${index}]`, 'a string that is not empty', stop);
     return stop;
   });
 }
 
 function checkStopTokens(value: unknown, vocabSize: number): number[] {
-  return checkArray(value, 'stopTokens').map((token, index) => checkToken(token, `stopTokens[${index}]`, vocabSize));
+  return checkArray(value, 'stopTokens').map((token, index) =>
+    checkToken(token, `stopTokens[${index}]`, vocabSize),
+  );
 }

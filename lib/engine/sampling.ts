@@ -58,7 +58,9 @@ export function checkSampling(fields: Fields, defaults: SamplingDefaults, vocabS
     optional(fields[name], otherwise, (value) => checkNumber(value, name, range));
   return {
     temperature: number('temperature', defaults.temperature, { min: 0, max: 1e6 }),
-    topK: optional(fields.topK, defaults.topK, (value) => checkInteger(value, 'topK', { min: 0, max: MAX_INT32 })),
+    topK: optional(fields.topK, defaults.topK, (value) =>
+      checkInteger(value, 'topK', { min: 0, max: MAX_INT32 }),
+    ),
     topP: number('topP', defaults.topP, SHARE),
     minP: number('minP', defaults.minP, SHARE),
     repetitionPenalty: number('repetitionPenalty', defaults.repetitionPenalty, { min: 1e-6, max: 1e6 }),
@@ -79,7 +81,8 @@ function checkLogprobs(value: unknown, vocabSize: number): number {
 }
 
 function checkLogitBias(value: unknown, vocabSize: number): [token: number, bias: number][] {
-  if (typeof value !== 'object' || value === null) throw invalid('logitBias', 'an object of token ids and numbers', value);
+  if (typeof value !== 'object' || value === null)
+    throw invalid('logitBias', 'an object of token ids and numbers', value);
   return Object.entries(checkFields(value, 'logitBias', Object.keys(value))).map(([id, bias]) => {
     const token = Number(id);
     if (!Number.isInteger(token)) throw invalid('logitBias', 'keyed by token ids', id);

@@ -147,7 +147,10 @@ export class Scheduler {
   #onEvent(event: NativeEvent): void {
     if (this.#finals.has(event.id)) {
       this.#finalNews(event, this.#finals.get(event.id));
-    } else if (event.finish !== undefined && this.#cache.ended(event.id, event.finish === 'encoded') !== undefined) {
+    } else if (
+      event.finish !== undefined &&
+      this.#cache.ended(event.id, event.finish === 'encoded') !== undefined
+    ) {
       this.#blockEnded(event);
     }
   }
@@ -224,7 +227,8 @@ export class Scheduler {
     for (const key of lookUp.missing.keys()) ids.set(key, this.#nextId++);
     const finalId = job.final === undefined ? undefined : this.#nextId++;
     const sequences = [...lookUp.missing.values()].map((block) => encodingOf(block, job.plan, ids));
-    if (job.final !== undefined && finalId !== undefined) sequences.push(finalOf(job.plan, job.final, finalId, ids));
+    if (job.final !== undefined && finalId !== undefined)
+      sequences.push(finalOf(job.plan, job.final, finalId, ids));
 
     let submitted = false;
     try {
@@ -259,7 +263,9 @@ export class Scheduler {
   #pagesOf(blocks: ReadonlyMap<BlockKey, PlannedBlock>, final: FinalBlock | undefined): number {
     let pages = 0;
     for (const block of blocks.values()) pages += this.#pagesFor(block.tokens.length);
-    return final === undefined ? pages : pages + this.#pagesFor(final.tokens.length + final.generation.maxTokens);
+    return final === undefined
+      ? pages
+      : pages + this.#pagesFor(final.tokens.length + final.generation.maxTokens);
   }
 
   #pagesFor(tokens: number): number {
@@ -320,7 +326,9 @@ export class Scheduler {
     const active: ActiveJob = {
       job,
       blocks: [...blocks.values()],
-      pending: new Set([...blocks.values()].filter((block) => block.state !== 'ready').map((block) => block.id)),
+      pending: new Set(
+        [...blocks.values()].filter((block) => block.state !== 'ready').map((block) => block.id),
+      ),
       missed: new Set([...missing.keys()].map((key) => idOf(ids, key))),
       finalId,
     };
@@ -339,7 +347,10 @@ export class Scheduler {
 function encodingOf(block: PlannedBlock, plan: Plan, ids: ReadonlyMap<BlockKey, number>): NativeSequence {
   return {
     id: idOf(ids, block.key),
-    segments: block.context.map(({ index, offset }) => ({ id: idOf(ids, plan.blocks[index]?.key ?? ''), offset })),
+    segments: block.context.map(({ index, offset }) => ({
+      id: idOf(ids, plan.blocks[index]?.key ?? ''),
+      offset,
+    })),
     offset: block.encodeOffset,
     tokens: block.tokens,
   };
@@ -369,6 +380,9 @@ function idOf(ids: ReadonlyMap<BlockKey, number>, key: BlockKey): number {
 }
 
 function errorOf(event: NativeEvent): BlockAttentionError {
-  const { code, message } = event.error ?? { code: 'INTERNAL', message: `a sequence ended with "${event.finish}"` };
+  const { code, message } = event.error ?? {
+    code: 'INTERNAL',
+    message: `a sequence ended with "${event.finish}"`,
+  };
   return toBlockAttentionError(Object.assign(new Error(message), { code }));
 }

@@ -63,7 +63,8 @@ export class TokenSource {
   }
 
   #checkedIds(ids: Int32Array | readonly number[], name: string): Int32Array {
-    for (let index = 0; index < ids.length; index++) checkToken(ids[index], `${name}[${index}]`, this.#vocabSize);
+    for (let index = 0; index < ids.length; index++)
+      checkToken(ids[index], `${name}[${index}]`, this.#vocabSize);
     return Int32Array.from(ids);
   }
 }

@@ -139,7 +139,14 @@ describe('block cache', () => {
     cache.evict();
     expect(released.at(-1)).toBe(newcomer.id);
     expect(cache.evict()).toBe(false);
-    expect(cache.stats()).toEqual({ blocks: 0, pages: 0, evictablePages: 0, hits: 6, misses: 4, evictions: 4 });
+    expect(cache.stats()).toEqual({
+      blocks: 0,
+      pages: 0,
+      evictablePages: 0,
+      hits: 6,
+      misses: 4,
+      evictions: 4,
+    });
   });
 });
 
@@ -206,7 +213,13 @@ type Step =
 
 const key = fc.constantFrom('a', 'b', 'c', 'd', 'e');
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ request: fc.uniqueArray(key, { minLength: 1, maxLength: 4 }), chain: fc.boolean() }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      request: fc.uniqueArray(key, { minLength: 1, maxLength: 4 }),
+      chain: fc.boolean(),
+    }),
+  },
   { weight: 3, arbitrary: fc.record({ done: fc.nat(9) }) },
   { weight: 5, arbitrary: fc.record({ ended: fc.nat(9), encoded: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ delete: key }) },

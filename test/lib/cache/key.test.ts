@@ -80,10 +80,15 @@ describe('block key', () => {
   it('gives different blocks different keys', () => {
     const blocks = fc.record({
       namespace: fc.string({ maxLength: 3 }),
-      context: fc.array(fc.record({ key: fc.constantFrom(first, second), distance: fc.integer({ min: 1, max: 3 }) }), {
-        maxLength: 3,
-      }),
-      tokens: fc.array(fc.integer({ min: 0, max: 2 }), { maxLength: 4 }).map((tokens) => Int32Array.from(tokens)),
+      context: fc.array(
+        fc.record({ key: fc.constantFrom(first, second), distance: fc.integer({ min: 1, max: 3 }) }),
+        {
+          maxLength: 3,
+        },
+      ),
+      tokens: fc
+        .array(fc.integer({ min: 0, max: 2 }), { maxLength: 4 })
+        .map((tokens) => Int32Array.from(tokens)),
     });
     const scheme = new KeyScheme(scope);
     fc.assert(

@@ -15,7 +15,8 @@ const C = Int32Array.of(6);
 const EMPTY = new Int32Array();
 
 const plan = (blocks: Int32Array[], options: PlanOptions) => planBlocks(blocks, options, keys);
-const keyAt = (blocks: Int32Array[], options: PlanOptions, index: number) => plan(blocks, options).blocks[index]?.key;
+const keyAt = (blocks: Int32Array[], options: PlanOptions, index: number) =>
+  plan(blocks, options).blocks[index]?.key;
 
 describe('plan of a prompt', () => {
   it('puts blocks one behind the other in the prompt', () => {
@@ -113,6 +114,10 @@ describe('cutting a plan', () => {
 
   it('keeps what a block sees with it', () => {
     const [, second] = splitPlan(plan([A, B, C], shared), { ...unlimited, blocks: 2 });
-    expect(second?.plan.blocks[1]).toMatchObject({ tokens: C, encodeOffset: 3, context: [{ index: 0, offset: 0 }] });
+    expect(second?.plan.blocks[1]).toMatchObject({
+      tokens: C,
+      encodeOffset: 3,
+      context: [{ index: 0, offset: 0 }],
+    });
   });
 });

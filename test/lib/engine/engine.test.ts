@@ -26,11 +26,9 @@ describe('encode', () => {
     for (const options of [{ attention: 'full' }, { sharedPrefix: true }, { namespace: 'n' }] as const) {
       const blocks = [block(10), block(11), block(12)];
       await engine.encode(blocks, options);
-      expect(statuses((await engine.generate({ blocks, ...options, ...short }).result()).usage.blocks)).toEqual([
-        'hit',
-        'hit',
-        'hit',
-      ]);
+      expect(
+        statuses((await engine.generate({ blocks, ...options, ...short }).result()).usage.blocks),
+      ).toEqual(['hit', 'hit', 'hit']);
     }
   });
 
@@ -70,7 +68,9 @@ describe('encode', () => {
 
   it('can be aborted, before and while it runs', async () => {
     const { engine, native } = setUp({ running: false });
-    await expect(engine.encode([block(10)], { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ABORTED' });
+    await expect(engine.encode([block(10)], { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'ABORTED',
+    });
     const controller = new AbortController();
     const encoding = engine.encode([block(10)], { signal: controller.signal });
     await settle();

@@ -65,7 +65,9 @@ class FakeSequence {
   /** Names all that the KV states of this block depend on. */
   get content(): string {
     const seen = this.segments.map(({ block, offset }) => `${block.content}@${this.spec.offset - offset}`);
-    return createHash('sha256').update(JSON.stringify([seen, [...this.spec.tokens]])).digest('hex');
+    return createHash('sha256')
+      .update(JSON.stringify([seen, [...this.spec.tokens]]))
+      .digest('hex');
   }
 
   get prompt(): number[] {
@@ -124,7 +126,8 @@ export class FakeNative implements NativeEngine {
         end = offset + block.spec.tokens.length;
         return { block, offset };
       });
-      if (spec.offset !== end) throw new Error(`sequence ${spec.id} at ${spec.offset}, its segments end at ${end}`);
+      if (spec.offset !== end)
+        throw new Error(`sequence ${spec.id} at ${spec.offset}, its segments end at ${end}`);
       batch.set(spec.id, new FakeSequence(spec, segments, this.#options.pageTokens));
     }
     const needed = [...batch.values()].reduce((sum, sequence) => sum + sequence.pages, 0);
@@ -159,12 +162,19 @@ export class FakeNative implements NativeEngine {
 
   stats(): NativeStats {
     this.#checkOpen();
-    return { freePages: this.#pages.free, running: this.#active.length, steps: this.#steps, rows: this.#rows };
+    return {
+      freePages: this.#pages.free,
+      running: this.#active.length,
+      steps: this.#steps,
+      rows: this.#rows,
+    };
   }
 
   async close(): Promise<void> {
     this.closed = true;
-    const events = this.#active.filter((s) => !s.released).map((s): NativeEvent => ({ id: s.spec.id, finish: 'aborted' }));
+    const events = this.#active
+      .filter((s) => !s.released)
+      .map((s): NativeEvent => ({ id: s.spec.id, finish: 'aborted' }));
     this.#active = [];
     await new Promise((resolve) => setImmediate(resolve));
     if (events.length > 0) this.#onEvents(events);
@@ -202,7 +212,10 @@ export class FakeNative implements NativeEngine {
     const { spec } = sequence;
     if (this.failing?.(spec.tokens)) {
       sequence.failed = true;
-      this.#finish(sequence, events, { finish: 'error', error: { code: 'OUT_OF_MEMORY', message: 'planted' } });
+      this.#finish(sequence, events, {
+        finish: 'error',
+        error: { code: 'OUT_OF_MEMORY', message: 'planted' },
+      });
       return;
     }
     if (sequence.rows === 0) sequence.startedAt = nativeNow();
@@ -232,7 +245,8 @@ export class FakeNative implements NativeEngine {
       event.topLogprobs = Float32Array.from(width.map((place) => -0.1 * sequence.drawn.length - place));
     }
     if (stopTokens.includes(token)) this.#finish(sequence, events, { ...event, finish: 'stop' });
-    else if (sequence.drawn.length === maxTokens) this.#finish(sequence, events, { ...event, finish: 'length' });
+    else if (sequence.drawn.length === maxTokens)
+      this.#finish(sequence, events, { ...event, finish: 'length' });
     else events.push(event);
   }
 
@@ -241,7 +255,9 @@ export class FakeNative implements NativeEngine {
     const position = sequence.drawn.length;
     if (answer !== undefined) return answer(sequence.prompt)[position] ?? 0;
     const seen = sequence.segments.map(({ block, offset }) => `${block.content}@${offset}`);
-    const hash = createHash('sha256').update(JSON.stringify([seen, [...sequence.spec.tokens], sequence.drawn]));
+    const hash = createHash('sha256').update(
+      JSON.stringify([seen, [...sequence.spec.tokens], sequence.drawn]),
+    );
     return hash.digest().readUInt32LE() % vocabSize;
   }
 

@@ -18,7 +18,10 @@ export class FakeTokenizer implements TokenizerHandle {
   /** `encode` waits for it. */
   gate: Promise<void> = Promise.resolve();
 
-  async encode(inputs: readonly TextInput[], options?: { signal?: AbortSignal | undefined }): Promise<Int32Array[]> {
+  async encode(
+    inputs: readonly TextInput[],
+    options?: { signal?: AbortSignal | undefined },
+  ): Promise<Int32Array[]> {
     this.encoded.push(...inputs);
     await Promise.race([this.gate, aborted(options?.signal)]);
     if (this.closed) throw new BlockAttentionError('CLOSED', 'the tokenizer is closed');

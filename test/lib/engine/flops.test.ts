@@ -39,10 +39,18 @@ describe('floating-point operations', () => {
   it('counts what runs: the closed formula equals counting row by row', () => {
     const windows = fc.array(fc.constantFrom(0, 1, 3, 8), { minLength: 1, maxLength: 4 });
     fc.assert(
-      fc.property(windows, fc.nat(20), fc.integer({ min: 1, max: 20 }), fc.boolean(), (list, begin, rows, output) => {
-        const config = withWindows(list);
-        expect(executedFlops(config.native, { begin, rows, output })).toBe(counted(config, begin, rows, output));
-      }),
+      fc.property(
+        windows,
+        fc.nat(20),
+        fc.integer({ min: 1, max: 20 }),
+        fc.boolean(),
+        (list, begin, rows, output) => {
+          const config = withWindows(list);
+          expect(executedFlops(config.native, { begin, rows, output })).toBe(
+            counted(config, begin, rows, output),
+          );
+        },
+      ),
     );
   });
 
@@ -86,7 +94,8 @@ describe('floating-point operations', () => {
     const full = executedFlops(llama.native, { begin: 0, rows: 32_768, output: true });
     const block = executedFlops(llama.native, { begin: 32_718, rows: 50, output: true });
     // What the engine spares: the last layer's rest and the LM head for all rows but one.
-    const spared = 32_767 * (2 * 4096 * (4096 + 3 * 14_336 + 128_256)) + 4 * 4096 * visiblePairs(0, 32_767, 0);
+    const spared =
+      32_767 * (2 * 4096 * (4096 + 3 * 14_336 + 128_256)) + 4 * 4096 * visiblePairs(0, 32_767, 0);
     expect((full + spared) / 7.73e14).toBeCloseTo(1, 2);
     expect(1 - block / full).toBeCloseTo(0.9979, 3);
   });

@@ -40,7 +40,12 @@ describe('a request', () => {
     const signal = new AbortController().signal;
     const checked = checkRequest(
       {
-        blocks: ['a', [1, 2], Int32Array.of(3), { parts: [{ text: 'b' }, { text: '<|user|>', special: true }] }],
+        blocks: [
+          'a',
+          [1, 2],
+          Int32Array.of(3),
+          { parts: [{ text: 'b' }, { text: '<|user|>', special: true }] },
+        ],
         query: [4],
         attention: 'full',
         sharedPrefix: true,
@@ -65,7 +70,17 @@ describe('a request', () => {
     );
     expect(checked).toMatchObject({
       prompt: {
-        blocks: ['a', [1, 2], Int32Array.of(3), { parts: [{ text: 'b', special: false }, { text: '<|user|>', special: true }] }],
+        blocks: [
+          'a',
+          [1, 2],
+          Int32Array.of(3),
+          {
+            parts: [
+              { text: 'b', special: false },
+              { text: '<|user|>', special: true },
+            ],
+          },
+        ],
         query: [4],
       },
       options: { attention: 'full', sharedPrefix: true, namespace: 'n', signal },
@@ -98,7 +113,10 @@ describe('a request', () => {
   });
 
   it('builds the reference layout from documents', () => {
-    const { prompt } = checkRequest({ documents: [{ title: 'T', text: 'x' }, { text: 'y' }], query: 'why?' }, limits);
+    const { prompt } = checkRequest(
+      { documents: [{ title: 'T', text: 'x' }, { text: 'y' }], query: 'why?' },
+      limits,
+    );
     expect(prompt.blocks.slice(1)).toEqual(['- Title: T\nx\n', '- y\n']);
     expect(JSON.stringify(prompt.blocks[0])).toContain('You are an intelligent AI assistant');
     expect(JSON.stringify(prompt.query)).toContain('Question: why?');
@@ -116,51 +134,140 @@ describe('a request', () => {
     ['an empty question', { documents: [], query: '' }, 'EMPTY_QUERY', /query is empty/],
     ['a query of another type', { query: 5 }, 'INVALID_ARGUMENT', /^query must be a string, an array/],
     ['blocks of another type', { blocks: 'a', query: 'q' }, 'INVALID_ARGUMENT', /^blocks must be an array/],
-    ['a block of another type', { blocks: ['a', null], query: 'q' }, 'INVALID_ARGUMENT', /^blocks\[1\] must be/],
-    ['a part without text', { blocks: [{ parts: [{}] }], query: 'q' }, 'INVALID_ARGUMENT', /^blocks\[0\].parts\[0\].text/],
+    [
+      'a block of another type',
+      { blocks: ['a', null], query: 'q' },
+      'INVALID_ARGUMENT',
+      /^blocks\[1\] must be/,
+    ],
+    [
+      'a part without text',
+      { blocks: [{ parts: [{}] }], query: 'q' },
+      'INVALID_ARGUMENT',
+      /^blocks\[0\].parts\[0\].text/,
+    ],
     ['a block without parts', { blocks: [{}], query: 'q' }, 'INVALID_ARGUMENT', /^blocks\[0\] must be/],
-    ['a misspelt part', { query: { parts: [{ text: 'a', specal: true }] } }, 'INVALID_ARGUMENT', /no field "specal"/],
-    ['blocks and documents', { blocks: [], documents: [], query: 'q' }, 'INVALID_ARGUMENT', /either blocks or documents/],
-    ['a format without documents', { blocks: [], format: 'reference', query: 'q' }, 'INVALID_ARGUMENT', /format needs documents/],
-    ['another format', { documents: [], format: 'chat', query: 'q' }, 'INVALID_ARGUMENT', /^format must be "reference"/],
-    ['a document without text', { documents: [{ title: 'a' }], query: 'q' }, 'INVALID_ARGUMENT', /^documents\[0\].text/],
-    ['a question of token ids', { documents: [], query: [1] }, 'INVALID_ARGUMENT', /^query \(with documents\)/],
-    ['another attention', { query: 'q', attention: 'both' }, 'INVALID_ARGUMENT', /"block" or "full", not "both"/],
+    [
+      'a misspelt part',
+      { query: { parts: [{ text: 'a', specal: true }] } },
+      'INVALID_ARGUMENT',
+      /no field "specal"/,
+    ],
+    [
+      'blocks and documents',
+      { blocks: [], documents: [], query: 'q' },
+      'INVALID_ARGUMENT',
+      /either blocks or documents/,
+    ],
+    [
+      'a format without documents',
+      { blocks: [], format: 'reference', query: 'q' },
+      'INVALID_ARGUMENT',
+      /format needs documents/,
+    ],
+    [
+      'another format',
+      { documents: [], format: 'chat', query: 'q' },
+      'INVALID_ARGUMENT',
+      /^format must be "reference"/,
+    ],
+    [
+      'a document without text',
+      { documents: [{ title: 'a' }], query: 'q' },
+      'INVALID_ARGUMENT',
+      /^documents\[0\].text/,
+    ],
+    [
+      'a question of token ids',
+      { documents: [], query: [1] },
+      'INVALID_ARGUMENT',
+      /^query \(with documents\)/,
+    ],
+    [
+      'another attention',
+      { query: 'q', attention: 'both' },
+      'INVALID_ARGUMENT',
+      /"block" or "full", not "both"/,
+    ],
     ['maxTokens 0', { query: 'q', maxTokens: 0 }, 'INVALID_ARGUMENT', /^maxTokens must be an integer from 1/],
     ['maxTokens 1.5', { query: 'q', maxTokens: 1.5 }, 'INVALID_ARGUMENT', /^maxTokens/],
     ['maxTokens "5"', { query: 'q', maxTokens: '5' }, 'INVALID_ARGUMENT', /^maxTokens .* not "5"/],
-    ['temperature NaN', { query: 'q', temperature: Number.NaN }, 'INVALID_ARGUMENT', /^temperature .* not NaN/],
+    [
+      'temperature NaN',
+      { query: 'q', temperature: Number.NaN },
+      'INVALID_ARGUMENT',
+      /^temperature .* not NaN/,
+    ],
     ['temperature -1', { query: 'q', temperature: -1 }, 'INVALID_ARGUMENT', /^temperature/],
-    ['temperature Infinity', { query: 'q', temperature: Number.POSITIVE_INFINITY }, 'INVALID_ARGUMENT', /^temperature/],
+    [
+      'temperature Infinity',
+      { query: 'q', temperature: Number.POSITIVE_INFINITY },
+      'INVALID_ARGUMENT',
+      /^temperature/,
+    ],
     ['topK -1', { query: 'q', topK: -1 }, 'INVALID_ARGUMENT', /^topK/],
     ['topP 1.1', { query: 'q', topP: 1.1 }, 'INVALID_ARGUMENT', /^topP/],
     ['minP NaN', { query: 'q', minP: Number.NaN }, 'INVALID_ARGUMENT', /^minP/],
     ['repetitionPenalty 0', { query: 'q', repetitionPenalty: 0 }, 'INVALID_ARGUMENT', /^repetitionPenalty/],
     ['presencePenalty null', { query: 'q', presencePenalty: null }, 'INVALID_ARGUMENT', /^presencePenalty/],
-    ['frequencyPenalty NaN', { query: 'q', frequencyPenalty: Number.NaN }, 'INVALID_ARGUMENT', /^frequencyPenalty/],
+    [
+      'frequencyPenalty NaN',
+      { query: 'q', frequencyPenalty: Number.NaN },
+      'INVALID_ARGUMENT',
+      /^frequencyPenalty/,
+    ],
     ['seed -1', { query: 'q', seed: -1 }, 'INVALID_ARGUMENT', /^seed/],
     ['seed 2^53', { query: 'q', seed: 2 ** 53 }, 'INVALID_ARGUMENT', /^seed/],
     ['logprobs -1', { query: 'q', logprobs: -1 }, 'INVALID_ARGUMENT', /^logprobs/],
     ['logprobs beyond the vocabulary', { query: 'q', logprobs: 513 }, 'INVALID_ARGUMENT', /^logprobs/],
-    ['a bias that is no number', { query: 'q', logitBias: { 3: 'x' } }, 'INVALID_ARGUMENT', /^logitBias\[3\]/],
+    [
+      'a bias that is no number',
+      { query: 'q', logitBias: { 3: 'x' } },
+      'INVALID_ARGUMENT',
+      /^logitBias\[3\]/,
+    ],
     ['a bias of no token', { query: 'q', logitBias: { x: 1 } }, 'INVALID_ARGUMENT', /^logitBias/],
-    ['a bias beyond the vocabulary', { query: 'q', logitBias: { 512: 1 } }, 'TOKEN_OUT_OF_RANGE', /logitBias is token 512/],
+    [
+      'a bias beyond the vocabulary',
+      { query: 'q', logitBias: { 512: 1 } },
+      'TOKEN_OUT_OF_RANGE',
+      /logitBias is token 512/,
+    ],
     ['an empty stop string', { query: 'q', stop: ['a', ''] }, 'INVALID_ARGUMENT', /^stop\[1\]/],
     ['a stop of another type', { query: 'q', stop: 5 }, 'INVALID_ARGUMENT', /^stop/],
-    ['a stop token beyond the vocabulary', { query: 'q', stopTokens: [512] }, 'TOKEN_OUT_OF_RANGE', /^stopTokens\[0\] is token 512/],
+    [
+      'a stop token beyond the vocabulary',
+      { query: 'q', stopTokens: [512] },
+      'TOKEN_OUT_OF_RANGE',
+      /^stopTokens\[0\] is token 512/,
+    ],
     ['a fractional stop token', { query: 'q', stopTokens: [1.5] }, 'INVALID_ARGUMENT', /^stopTokens\[0\]/],
-    ['ignoreEos 1', { query: 'q', ignoreEos: 1 }, 'INVALID_ARGUMENT', /^ignoreEos must be true or false, not 1/],
+    [
+      'ignoreEos 1',
+      { query: 'q', ignoreEos: 1 },
+      'INVALID_ARGUMENT',
+      /^ignoreEos must be true or false, not 1/,
+    ],
     ['namespace 1', { query: 'q', namespace: 1 }, 'INVALID_ARGUMENT', /^namespace/],
     ['sharedPrefix "yes"', { query: 'q', sharedPrefix: 'yes' }, 'INVALID_ARGUMENT', /^sharedPrefix/],
-    ['a signal of another type', { query: 'q', signal: {} }, 'INVALID_ARGUMENT', /^signal must be an AbortSignal/],
+    [
+      'a signal of another type',
+      { query: 'q', signal: {} },
+      'INVALID_ARGUMENT',
+      /^signal must be an AbortSignal/,
+    ],
   ];
 
   it.each(wrong)('is refused with %s', (_name, request, code, message) => {
-    expect(() => checkRequest(request, limits)).toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }));
+    expect(() => checkRequest(request, limits)).toThrow(
+      expect.objectContaining({ code, message: expect.stringMatching(message) }),
+    );
   });
 
   it('has every field tested above', () => {
-    const tested = new Set(wrong.flatMap(([, request]) => (typeof request === 'object' && request ? Object.keys(request) : [])));
+    const tested = new Set(
+      wrong.flatMap(([, request]) => (typeof request === 'object' && request ? Object.keys(request) : [])),
+    );
     expect(REQUEST_FIELDS.filter((field) => !tested.has(field) && field !== 'tag')).toEqual([]);
   });
 });
@@ -170,28 +277,56 @@ describe('a request that fails', () => {
   const ids = setUp().engine;
   const cases: [string, Parameters<typeof text.generate>[0], string, string][] = [
     ['text without a tokenizer', { query: 'text' }, 'TOKENIZER_MISSING', 'query is text'],
-    ['a block of text without a tokenizer', { blocks: [[1], 'x'], query: [1] }, 'TOKENIZER_MISSING', 'blocks[1] is text'],
-    ['stop strings without a tokenizer', { query: [1], stop: 'x' }, 'TOKENIZER_MISSING', 'stop needs a tokenizer'],
-    ['a token beyond the vocabulary', { blocks: [[1, 512]], query: [1] }, 'TOKEN_OUT_OF_RANGE', 'blocks[0][1] is token 512'],
+    [
+      'a block of text without a tokenizer',
+      { blocks: [[1], 'x'], query: [1] },
+      'TOKENIZER_MISSING',
+      'blocks[1] is text',
+    ],
+    [
+      'stop strings without a tokenizer',
+      { query: [1], stop: 'x' },
+      'TOKENIZER_MISSING',
+      'stop needs a tokenizer',
+    ],
+    [
+      'a token beyond the vocabulary',
+      { blocks: [[1, 512]], query: [1] },
+      'TOKEN_OUT_OF_RANGE',
+      'blocks[0][1] is token 512',
+    ],
     ['a negative token', { query: Int32Array.of(-1) }, 'TOKEN_OUT_OF_RANGE', 'query[0] is token -1'],
     ['a token that is no integer', { query: [1.5] }, 'INVALID_ARGUMENT', 'query[0]'],
-    ['a prompt that fills the context', { blocks: [new Array(199).fill(1)], query: [1] }, 'PROMPT_TOO_LONG', '200 tokens'],
+    [
+      'a prompt that fills the context',
+      { blocks: [new Array(199).fill(1)], query: [1] },
+      'PROMPT_TOO_LONG',
+      '200 tokens',
+    ],
   ];
 
   it.each(cases)('says so in the result and to the reader: %s', async (_name, request, code, message) => {
     const generation = ids.generate(request);
-    await expect(generation.result()).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
+    await expect(generation.result()).rejects.toMatchObject({
+      code,
+      message: expect.stringContaining(message),
+    });
     await expect(generation[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code });
   });
 
   it('has no effect on others', async () => {
-    await expect(text.generate({ query: { parts: [] } }).result()).rejects.toMatchObject({ code: 'EMPTY_QUERY' });
+    await expect(text.generate({ query: { parts: [] } }).result()).rejects.toMatchObject({
+      code: 'EMPTY_QUERY',
+    });
     expect((await text.generate({ query: 'q' }).result()).text).toBe('x');
   });
 
   it('may be as long as the context less one', async () => {
     const generation = ids.generate({ blocks: [new Array(198).fill(1)], query: [1] });
-    expect(await generation.result()).toMatchObject({ finishReason: 'length', usage: { completionTokens: 1 } });
+    expect(await generation.result()).toMatchObject({
+      finishReason: 'length',
+      usage: { completionTokens: 1 },
+    });
   });
 });
 

@@ -15,7 +15,11 @@ describe('reuse of blocks', () => {
     const { engine, native } = setUp();
     const [a, b, c] = [block(10), block(11, 5), block(12)];
     expect(statuses(await engine.generate({ blocks: [a, b], ...short }).result())).toEqual(['miss', 'miss']);
-    expect(statuses(await engine.generate({ blocks: [b, c, a], ...short }).result())).toEqual(['hit', 'miss', 'hit']);
+    expect(statuses(await engine.generate({ blocks: [b, c, a], ...short }).result())).toEqual([
+      'hit',
+      'miss',
+      'hit',
+    ]);
     expect(native.submitted.map((batch) => batch.length)).toEqual([3, 2]);
     expect(native.submitted[1]?.at(-1)).toMatchObject({
       segments: [{ offset: 0 }, { offset: 5 }, { offset: 9 }],
@@ -115,7 +119,11 @@ describe('reuse of blocks', () => {
 
   it('aborts a whole chain of encodings at once', async () => {
     const { engine, native } = setUp({ running: false });
-    const generation = engine.generate({ blocks: [10, 11, 12].map((n) => block(n)), attention: 'full', ...short });
+    const generation = engine.generate({
+      blocks: [10, 11, 12].map((n) => block(n)),
+      attention: 'full',
+      ...short,
+    });
     await settle();
     generation.abort();
     expect(native.aborts).toEqual(native.submitted[0]?.map(({ id }) => id).reverse());
@@ -146,7 +154,8 @@ describe('reuse of blocks', () => {
     const other = engine.generate({ blocks: [block(11)], ...short });
     await settle();
     native.drain();
-    for (const result of doomed) await expect(result).rejects.toMatchObject({ code: 'OUT_OF_MEMORY', message: 'planted' });
+    for (const result of doomed)
+      await expect(result).rejects.toMatchObject({ code: 'OUT_OF_MEMORY', message: 'planted' });
     expect((await other.result()).finishReason).toBe('length');
     native.drain();
     native.failing = undefined;

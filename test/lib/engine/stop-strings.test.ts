@@ -20,7 +20,11 @@ describe('stop strings', () => {
   });
 
   it('stops in front of a stop string that is spread over pieces', () => {
-    expect(run(['END'], ['abE', 'N', 'Dxyz'])).toEqual({ text: 'ab', emitted: ['ab', '', ''], stopped: true });
+    expect(run(['END'], ['abE', 'N', 'Dxyz'])).toEqual({
+      text: 'ab',
+      emitted: ['ab', '', ''],
+      stopped: true,
+    });
   });
 
   it('gives held text out once it cannot become a stop string, or the text ends', () => {
@@ -57,7 +61,10 @@ describe('stop strings', () => {
         // The plain definition: the text in front of the stop string whose end comes first, the longest among equals.
         const found = stops
           .filter((candidate) => text.includes(candidate))
-          .map((candidate) => ({ begin: text.indexOf(candidate), end: text.indexOf(candidate) + candidate.length }))
+          .map((candidate) => ({
+            begin: text.indexOf(candidate),
+            end: text.indexOf(candidate) + candidate.length,
+          }))
           .sort((a, b) => a.end - b.end || a.begin - b.begin)[0];
         expect(whole.text).toBe(found === undefined ? text : text.slice(0, found.begin));
         for (const candidate of stops) expect(cut.text).not.toContain(candidate);

@@ -1,0 +1,140 @@
+/** `block-attention generate`: lines of requests, or questions of a person. */
+import { open } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { Command, Option } from 'commander';
+import { BlockAttentionError, Engine, type LoadOptions } from '../index.js';
+import { answerQuestions, readDocument } from './answer-questions.js';
+import { readLines } from './lines.js';
+import { Output } from './output.js';
+import { serveLines } from './serve-lines.js';
+import { collect, parseBytes, parseCount, parseNumber } from './values.js';
+
+interface GenerateOptions {
+  model: string;
+  input?: string;
+  concurrency: number;
+  doc: string[];
+  attention?: 'block' | 'full';
+  maxTokens?: number;
+  temperature?: number;
+  device: 'auto' | 'cpu';
+  threads?: number;
+  kvDtype: 'bf16' | 'f32';
+  cacheBytes?: number;
+}
+
+/** The model that ships with the package. */
+const EMBEDDED_MODEL = fileURLToPath(new URL('../../models/tiny-rag', import.meta.url));
+
+const HELP = `
+With --input: one request a line, a JSON object with "blocks" (or "documents" and "format"), "query", "attention",
+"maxTokens", "temperature", "logprobs", "ignoreEos" and the other options of engine.generate(); one result a line on
+stdout, in the order of the input. A line that fails gives {"error":{"code","message"}}, and the rest go on.
+
+With questions: each is answered over the documents of --doc; a line on stderr says what was cached and what it saved.
+
+Examples:
+  $ block-attention generate --model ./model --input requests.jsonl > results.jsonl
+  $ block-attention generate --model ./model --doc a.txt --doc b.txt "Who founded it?" "And when?"`;
+
+export interface CommandContext {
+  stdin: AsyncIterable<Buffer | string>;
+  stdout: NodeJS.WriteStream;
+  stderr: NodeJS.WriteStream;
+  /** Fires when the command is to end early. */
+  signal: AbortSignal;
+}
+
+export function generateCommand(context: CommandContext): Command {
+  return new Command('generate')
+    .description('answer requests or questions over documents')
+    .argument('[questions...]', 'questions to answer over the documents of --doc')
+    .option('--model <dir>', 'Hugging Face model folder', EMBEDDED_MODEL)
+    .option('--input <file>', 'requests, one a line; - for stdin')
+    .option('--concurrency <n>', 'requests of --input under way at once', parseCount, 1)
+    .option('--doc <file>', 'document for the questions; may be repeated', collect, [])
+    .addOption(new Option('--attention <mode>', 'for the questions').choices(['block', 'full']))
+    .option('--max-tokens <n>', 'longest answer to a question', parseCount)
+    .option('--temperature <t>', 'for the questions', parseNumber)
+    .addOption(new Option('--device <name>', 'where to compute').choices(['auto', 'cpu']).default('auto'))
+    .option('--threads <n>', 'threads that compute (default: all)', parseCount)
+    .addOption(
+      new Option('--kv-dtype <type>', 'type of cached states').choices(['bf16', 'f32']).default('bf16'),
+    )
+    .option(
+      '--cache-bytes <bytes>',
+      'size of the cache, e.g. 512M or 4G (default: a quarter of the memory)',
+      parseBytes,
+    )
+    .addHelpText('after', HELP)
+    .action((questions: string[], options: GenerateOptions, command: Command) => {
+      checkForm(questions, options, command);
+      return run(questions, options, context);
+    });
+}
+
+function checkForm(questions: readonly string[], options: GenerateOptions, command: Command): void {
+  if (options.input === undefined && questions.length === 0) {
+    command.error('error: give --input, or at least one question');
+  }
+  if (options.input !== undefined && (questions.length > 0 || options.doc.length > 0)) {
+    command.error('error: questions and --doc have no place beside --input');
+  }
+}
+
+async function run(
+  questions: readonly string[],
+  options: GenerateOptions,
+  context: CommandContext,
+): Promise<void> {
+  const { stderr, signal } = context;
+  const output = new Output(context.stdout);
+  // Before the model, which takes longer to load than a wrong path to notice.
+  const documents = await Promise.all(options.doc.map(readDocument));
+  const input = options.input === undefined ? undefined : await openInput(options.input, context);
+  await using engine = await Engine.load(options.model, loadOptions(options, context));
+  if (input === undefined) {
+    const { attention, maxTokens, temperature } = options;
+    const request = { attention, maxTokens, temperature };
+    const remark = (text: string) => stderr.write(`${text}\n`);
+    await answerQuestions(engine, documents, questions, output, { request, signal, remark });
+  } else {
+    const warn = (text: string) => stderr.write(`block-attention: ${text}\n`);
+    await serveLines(engine, readLines(input), output, { concurrency: options.concurrency, signal, warn });
+  }
+  output.check();
+}
+
+async function openInput(path: string, context: CommandContext): Promise<AsyncIterable<Buffer | string>> {
+  if (path === '-') return context.stdin;
+  try {
+    return (await open(path)).createReadStream();
+  } catch (error) {
+    const cause = error instanceof Error ? error.message : String(error);
+    throw new BlockAttentionError('IO', `Cannot read the requests in ${path}: ${cause}`, { cause: error });
+  }
+}
+
+function loadOptions(options: GenerateOptions, context: CommandContext): LoadOptions {
+  const { device, threads, kvDtype, cacheBytes } = options;
+  return {
+    device,
+    threads,
+    kvDtype,
+    cacheBytes,
+    signal: context.signal,
+    onProgress: progressOn(context.stderr),
+  };
+}
+
+/** A line that is overwritten while a model loads; nothing if nobody watches. */
+function progressOn(stderr: NodeJS.WriteStream): LoadOptions['onProgress'] {
+  if (!stderr.isTTY) return undefined;
+  let shown = -1;
+  return ({ done, total }) => {
+    const percent = Math.floor((100 * done) / total);
+    if (percent === shown) return;
+    shown = percent;
+    stderr.write(percent < 100 ? `\rloading ${percent}%` : '\r\u001b[K');
+  };
+}
