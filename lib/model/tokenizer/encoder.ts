@@ -11,6 +11,7 @@ export class TokenEncoder {
   readonly #plain: PlainTokenizer;
   readonly #finder: SpecialTokenFinder;
 
+  /** @param tokenizer Is taken over and must not be used any more. */
   constructor(tokenizer: TokenizerJson, file: string) {
     this.#plain = new PlainTokenizer(tokenizer, file);
     this.#finder = new SpecialTokenFinder(tokenizer.addedTokens);

@@ -12,7 +12,7 @@ import type {
 } from '../types.js';
 import type { TokenizerInfo, WorkerRequest } from './messages.js';
 import { createStreamDecoder } from './stream-decoder.js';
-import { TokenizerWorker } from './worker-client.js';
+import { type TokenizerJob, TokenizerWorker } from './worker-client.js';
 
 const DEFAULT_TIME_LIMIT = 60_000;
 
@@ -39,7 +39,8 @@ export async function openTokenizer(
 ): Promise<TokenizerHandle> {
   const timeLimit = checkTimeLimit(options.timeLimit ?? DEFAULT_TIME_LIMIT);
   const { path } = source;
-  const [response] = await worker.run([{ kind: 'open', path }], { timeLimit, signal: options.signal });
+  const [response] = await worker.run([{ kind: 'open', path }], { timeLimit, signal: options.signal })
+    .promise;
   if (response?.kind !== 'opened') throw unexpected();
   const { digest, size } = response.info;
   const entry = shared.get(digest) ?? { path, info: response.info, handles: 0 };
@@ -62,7 +63,8 @@ class SharedHandle implements TokenizerHandle {
   readonly specialTokens: ReadonlyMap<string, number>;
   readonly #entry: SharedTokenizer;
   readonly #timeLimit: number;
-  readonly #closing = new AbortController();
+  readonly #jobs = new Set<TokenizerJob>();
+  #closed = false;
 
   constructor(entry: SharedTokenizer, timeLimit: number) {
     this.#entry = entry;
@@ -76,24 +78,21 @@ class SharedHandle implements TokenizerHandle {
     inputs: readonly TextInput[],
     options?: { signal?: AbortSignal | undefined },
   ): Promise<Int32Array[]> {
-    if (this.#closing.signal.aborted) throw closed();
+    if (this.#closed) throw closed();
     if (inputs.length === 0) return [];
     const { path } = this.#entry;
     const requests = inRequests(inputs).map(
       (part): WorkerRequest => ({ kind: 'encode', path, digest: this.digest, inputs: part }),
     );
-    const caller = options?.signal;
-    const signal =
-      caller === undefined ? this.#closing.signal : AbortSignal.any([caller, this.#closing.signal]);
+    const job = worker.run(requests, { timeLimit: this.#timeLimit, signal: options?.signal });
+    this.#jobs.add(job);
     try {
-      const responses = await worker.run(requests, { timeLimit: this.#timeLimit, signal });
-      return responses.flatMap((response) => {
+      return (await job.promise).flatMap((response) => {
         if (response.kind !== 'encoded') throw unexpected();
         return response.tokens;
       });
-    } catch (error) {
-      const byClose = error instanceof BlockAttentionError && error.code === 'ABORTED' && !caller?.aborted;
-      throw byClose ? closed() : error;
+    } finally {
+      this.#jobs.delete(job);
     }
   }
 
@@ -107,18 +106,24 @@ class SharedHandle implements TokenizerHandle {
   }
 
   async close(): Promise<void> {
-    if (this.#closing.signal.aborted) return;
-    this.#closing.abort();
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const job of this.#jobs) job.cancel(closed());
     await release(this.#entry);
   }
 }
 
 async function release(entry: SharedTokenizer): Promise<void> {
   entry.handles -= 1;
+  if (entry.handles > 0) return;
   const { digest } = entry.info;
-  if (entry.handles > 0 || shared.get(digest) !== entry) return;
   shared.delete(digest);
-  await worker.run([{ kind: 'close', digest }], { timeLimit: DEFAULT_TIME_LIMIT });
+  if (worker.alive) {
+    // If it fails, the worker has ended, and the tokenizer with it.
+    await worker
+      .run([{ kind: 'close', digest }], { timeLimit: DEFAULT_TIME_LIMIT })
+      .promise.catch(() => undefined);
+  }
   if (shared.size === 0) await worker.stop();
 }
 

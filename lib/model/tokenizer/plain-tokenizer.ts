@@ -12,7 +12,8 @@
  */
 import { Tokenizer } from '@huggingface/tokenizers';
 import { BlockAttentionError } from '../../errors.js';
-import type { TokenizerJson } from './tokenizer-json.js';
+import type { BpeModel, TokenizerJson } from './tokenizer-json.js';
+import { withWordSplit } from './word-split.js';
 
 /** Marks the renamed unknown token: half a surrogate pair, which no well-formed text contains. */
 const UNSPELLABLE = '\ud800';
@@ -31,6 +32,7 @@ export class PlainTokenizer {
   /** For text that does not begin its block; the same unless the tokenizer treats a beginning in its own way. */
   readonly #later: LibraryTokenizer;
 
+  /** @param tokenizer Is taken over: its vocabulary loses the special tokens. */
   constructor(tokenizer: TokenizerJson, file: string) {
     const json = withoutSpecialTokens(tokenizer);
     this.#first = build(json, file);
@@ -65,26 +67,39 @@ function build(json: Json, file: string): LibraryTokenizer {
   }
 }
 
+function withoutSpecialMerges(merges: BpeModel['merges'], special: ReadonlySet<string>): BpeModel['merges'] {
+  const longest = Math.max(0, ...[...special].map((token) => token.length));
+  // Half a million pairs: most are told apart by their length.
+  return merges.filter(([left, right]) => left.length + right.length > longest || !special.has(left + right));
+}
+
+/** What the library is given, in the form of tokenizer.json. */
 function withoutSpecialTokens(tokenizer: TokenizerJson): Json & { pre_tokenizer: unknown } {
-  const { raw, model, vocab, merges, unkToken, addedTokens } = tokenizer;
+  const { model, addedTokens } = tokenizer;
   const special = new Set(addedTokens.filter((token) => token.special).map((token) => token.content));
-  const isUnknownSpecial = unkToken !== undefined && special.has(unkToken);
-  const plainVocab = Object.fromEntries([...vocab].filter(([token]) => !special.has(token)));
-  const unkId = unkToken === undefined ? undefined : vocab.get(unkToken);
-  const plainUnk = isUnknownSpecial ? UNSPELLABLE + unkToken : unkToken;
-  if (isUnknownSpecial && plainUnk !== undefined && unkId !== undefined) plainVocab[plainUnk] = unkId;
+  const { unkToken } = model;
+  const isUnkSpecial = unkToken !== undefined && special.has(unkToken);
+  const unkId = unkToken === undefined ? undefined : model.vocab[unkToken];
+  const plainUnk = isUnkSpecial ? UNSPELLABLE + unkToken : unkToken;
+  const { vocab } = model;
+  for (const token of special) delete vocab[token];
+  if (plainUnk !== undefined && unkId !== undefined) vocab[plainUnk] = unkId;
   return {
-    normalizer: raw.normalizer ?? null,
-    pre_tokenizer: raw.pre_tokenizer ?? null,
+    normalizer: tokenizer.normalizer ?? null,
+    pre_tokenizer: withWordSplit(tokenizer.preTokenizer, model) ?? null,
     post_processor: null,
     decoder: null,
-    added_tokens: addedTokens.flatMap((token, i) => (token.special ? [] : [(raw.added_tokens as Json[])[i]])),
+    added_tokens: addedTokens
+      .filter((token) => !token.special)
+      .map(({ singleWord, ...token }) => ({ ...token, single_word: singleWord })),
     model: {
-      ...model,
       type: 'BPE',
-      vocab: plainVocab,
-      merges: merges.filter(([left, right]) => !special.has(left + right)),
+      vocab,
+      merges: withoutSpecialMerges(model.merges, special),
       unk_token: plainUnk ?? null,
+      fuse_unk: model.fuseUnk,
+      byte_fallback: model.byteFallback,
+      ignore_merges: model.ignoreMerges,
     },
   };
 }

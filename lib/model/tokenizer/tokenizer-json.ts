@@ -1,6 +1,7 @@
 /**
- * The parts of tokenizer.json that this package looks at itself, checked: the BPE model and the added tokens. Only BPE is
- * supported: the tokenizers of all supported architectures are BPE, also those converted from sentencepiece.
+ * tokenizer.json, as far as it is used, checked: the BPE model and the added tokens; normalizer, pre-tokenizer and decoder
+ * are read elsewhere. Only BPE is supported: the tokenizers of all supported architectures are BPE, also those that were
+ * converted from sentencepiece. `truncation`, `padding` and `post_processor` (which adds BOS) are left out on purpose.
  */
 import { BlockAttentionError } from '../../errors.js';
 import { Fields, quote } from '../fields.js';
@@ -17,18 +18,28 @@ export interface AddedToken {
   rstrip: boolean;
   /** Counts only where no word character touches it. */
   singleWord: boolean;
+  /** Recognised in the normalized text. */
+  normalized: boolean;
+}
+
+/** Vocabulary and merges are large and not copied: they are the objects that the JSON was parsed into. */
+export interface BpeModel {
+  /** Spelling to id. */
+  vocab: Record<string, number>;
+  /** In order of rank. */
+  merges: readonly (readonly [string, string])[];
+  unkToken: string | undefined;
+  fuseUnk: boolean;
+  byteFallback: boolean;
+  ignoreMerges: boolean;
 }
 
 export interface TokenizerJson {
-  /** The whole file; its other parts are left to the tokenizer library. */
-  raw: Readonly<Record<string, unknown>>;
-  /** `raw.model`. */
-  model: Readonly<Record<string, unknown>>;
-  vocab: ReadonlyMap<string, number>;
-  /** Pairs in order of rank. */
-  merges: readonly (readonly [string, string])[];
-  unkToken: string | undefined;
+  model: BpeModel;
   addedTokens: readonly AddedToken[];
+  normalizer: unknown;
+  preTokenizer: unknown;
+  decoder: unknown;
 }
 
 const MAX_ID = 2 ** 24;
@@ -37,51 +48,45 @@ export function readTokenizerJson(json: unknown, file: string): TokenizerJson {
   const fields = new Fields(file, json);
   const model = fields.object('model');
   if (model === undefined) throw fields.missing('model');
+  return {
+    model: readModel(model),
+    addedTokens: readAddedTokens(fields),
+    normalizer: fields.raw('normalizer'),
+    preTokenizer: fields.raw('pre_tokenizer'),
+    decoder: fields.raw('decoder'),
+  };
+}
+
+function readModel(model: Fields): BpeModel {
   const type = model.string('type') ?? (model.has('merges') ? 'BPE' : 'unknown');
   if (type !== 'BPE') throw model.unsupported('type', 'the tokenizer must be BPE.');
   for (const name of ['continuing_subword_prefix', 'end_of_word_suffix']) {
     if ((model.string(name) ?? '') !== '') throw model.unsupported(name, 'it must be empty.');
   }
+  const vocab = model.raw('vocab');
+  if (!isVocabulary(vocab)) throw model.wrong('vocab', `integers from 0 to ${MAX_ID} by spelling`);
   return {
-    raw: asRecord(json),
-    model: asRecord(fields.raw('model')),
-    vocab: readVocabulary(model),
+    vocab,
     merges: readMerges(model),
     unkToken: model.string('unk_token'),
-    addedTokens: readAddedTokens(fields),
+    fuseUnk: model.boolean('fuse_unk', false),
+    byteFallback: model.boolean('byte_fallback', false),
+    ignoreMerges: model.boolean('ignore_merges', false),
   };
 }
 
-function readVocabulary(model: Fields): Map<string, number> {
-  const entries = Object.entries(asRecord(model.raw('vocab')));
-  if (entries.length === 0) throw model.wrong('vocab', 'token ids by spelling');
-  return new Map(
-    entries.map(([token, id]) => {
-      if (!isId(id))
-        throw new BlockAttentionError(
-          'MODEL_FORMAT',
-          `${model.file}: token ${quote(token)} has id ${quote(id)}.`,
-        );
-      return [token, id];
-    }),
-  );
-}
-
-/** Older files write a pair as one string with a space between. */
 function readMerges(model: Fields): [string, string][] {
   const merges = model.raw('merges');
   if (!Array.isArray(merges)) throw model.wrong('merges', 'a list of pairs');
-  return merges.map((merge: unknown) => {
-    const pair: unknown[] = typeof merge === 'string' ? merge.split(' ') : Array.isArray(merge) ? merge : [];
-    const [left, right] = pair;
-    if (pair.length !== 2 || typeof left !== 'string' || typeof right !== 'string') {
-      throw new BlockAttentionError(
-        'MODEL_FORMAT',
-        `${model.file}: ${quote(merge)} in model.merges is not a pair of tokens.`,
-      );
-    }
-    return [left, right];
-  });
+  // Older files write a pair as one string with a space between.
+  const isOld = typeof merges[0] === 'string';
+  const pairs: unknown[] = isOld ? merges.map((merge: unknown) => String(merge).split(' ')) : merges;
+  if (pairs.every(isPair)) return pairs;
+  const wrong = quote(pairs.find((pair) => !isPair(pair)));
+  throw new BlockAttentionError(
+    'MODEL_FORMAT',
+    `${model.file}: ${wrong} in model.merges is not a pair of tokens.`,
+  );
 }
 
 function readAddedTokens(fields: Fields): AddedToken[] {
@@ -98,16 +103,23 @@ function readAddedTokens(fields: Fields): AddedToken[] {
       lstrip: token.boolean('lstrip', false),
       rstrip: token.boolean('rstrip', false),
       singleWord: token.boolean('single_word', false),
+      normalized: token.boolean('normalized', true),
     };
   });
+}
+
+function isVocabulary(value: unknown): value is Record<string, number> {
+  return (
+    typeof value === 'object' && value !== null && !Array.isArray(value) && Object.values(value).every(isId)
+  );
 }
 
 function isId(value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_ID;
 }
 
-function asRecord(value: unknown): Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? (value as Record<string, unknown>)
-    : {};
+function isPair(value: unknown): value is [string, string] {
+  return (
+    Array.isArray(value) && value.length === 2 && typeof value[0] === 'string' && typeof value[1] === 'string'
+  );
 }

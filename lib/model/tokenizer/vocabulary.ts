@@ -30,7 +30,7 @@ const BYTE_TOKEN = /^<0x([0-9A-Fa-f]{2})>$/;
 /** Largest id of the tokenizer, plus one. */
 export function vocabularySize(tokenizer: TokenizerJson): number {
   let size = 0;
-  for (const id of tokenizer.vocab.values()) size = Math.max(size, id + 1);
+  for (const id of Object.values(tokenizer.model.vocab)) size = Math.max(size, id + 1);
   for (const { id } of tokenizer.addedTokens) size = Math.max(size, id + 1);
   return size;
 }
@@ -38,49 +38,55 @@ export function vocabularySize(tokenizer: TokenizerJson): number {
 export function buildVocabulary(tokenizer: TokenizerJson, plan: DecoderPlan): VocabularyData {
   const size = vocabularySize(tokenizer);
   const kinds = new Uint8Array(size);
-  const pieces = new Array<Uint8Array>(size);
-  const encoder = new TextEncoder();
-  const set = (id: number, token: string, special: boolean) => {
-    const byte = plan.kind === 'pieces' && plan.byteFallback ? BYTE_TOKEN.exec(token)?.[1] : undefined;
-    if (special) kinds[id] = TokenKind.special;
-    else kinds[id] = byte === undefined ? TokenKind.text : TokenKind.byte;
-    if (byte !== undefined) pieces[id] = Uint8Array.of(Number.parseInt(byte, 16));
-    else pieces[id] = (plan.kind === 'bytes' ? bytesOfAlphabet(token) : undefined) ?? encoder.encode(token);
-  };
-  for (const [token, id] of tokenizer.vocab) set(id, token, false);
-  for (const { id, content, special } of tokenizer.addedTokens) set(id, content, special);
-
-  const offsets = new Uint32Array(size + 1);
-  for (let id = 0; id < size; id++) offsets[id + 1] = (offsets[id] ?? 0) + (pieces[id]?.length ?? 0);
-  const bytes = new Uint8Array(offsets[size] ?? 0);
-  for (let id = 0; id < size; id++) {
-    const piece = pieces[id];
-    if (piece !== undefined) bytes.set(piece, offsets[id]);
+  const spellings = new Array<string>(size).fill('');
+  for (const [token, id] of Object.entries(tokenizer.model.vocab)) {
+    spellings[id] = token;
+    kinds[id] = TokenKind.text;
   }
-  return { kinds, offsets, bytes };
+  for (const { id, content, special } of tokenizer.addedTokens) {
+    spellings[id] = content;
+    kinds[id] = special ? TokenKind.special : TokenKind.text;
+  }
+
+  const encoder = new TextEncoder();
+  // UTF-8 takes at most three bytes for a UTF-16 unit.
+  const bytes = new Uint8Array(3 * spellings.reduce((sum, spelling) => sum + spelling.length, 0));
+  const offsets = new Uint32Array(size + 1);
+  let end = 0;
+  for (const [id, spelling] of spellings.entries()) {
+    const byte = plan.kind === 'pieces' && plan.byteFallback ? BYTE_TOKEN.exec(spelling)?.[1] : undefined;
+    if (byte !== undefined && kinds[id] === TokenKind.text) {
+      kinds[id] = TokenKind.byte;
+      bytes[end] = Number.parseInt(byte, 16);
+      end += 1;
+    } else if (plan.kind === 'bytes' && writeAlphabet(spelling, bytes, end)) {
+      end += spelling.length;
+    } else {
+      end += encoder.encodeInto(spelling, bytes.subarray(end)).written;
+    }
+    offsets[id + 1] = end;
+  }
+  return { kinds, offsets, bytes: bytes.slice(0, end) };
 }
 
 /** GPT-2's alphabet: the printable bytes of Latin-1 stand for themselves, the others for U+0100 and up, in order. */
-const ALPHABET: ReadonlyMap<string, number> = buildAlphabet();
+const BYTE_OF_UNIT = buildAlphabet();
 
-function buildAlphabet(): Map<string, number> {
+function buildAlphabet(): Int16Array {
   const isPrintable = (byte: number) =>
     (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff);
-  const alphabet = new Map<string, number>();
+  const alphabet = new Int16Array(0x200).fill(-1);
   let next = 0x100;
-  for (let byte = 0; byte < 256; byte++) {
-    alphabet.set(String.fromCharCode(isPrintable(byte) ? byte : next++), byte);
-  }
+  for (let byte = 0; byte < 256; byte++) alphabet[isPrintable(byte) ? byte : next++] = byte;
   return alphabet;
 }
 
-/** Undefined if a character is not in the alphabet: such an added token stands for its own spelling. */
-function bytesOfAlphabet(token: string): Uint8Array | undefined {
-  const bytes = new Uint8Array(token.length);
-  for (let i = 0; i < token.length; i++) {
-    const byte = ALPHABET.get(token.charAt(i));
-    if (byte === undefined) return undefined;
-    bytes[i] = byte;
+/** Writes a byte for each character. False if one is not in the alphabet: such a token stands for its own spelling. */
+function writeAlphabet(spelling: string, bytes: Uint8Array, start: number): boolean {
+  for (let i = 0; i < spelling.length; i++) {
+    const byte = BYTE_OF_UNIT[spelling.charCodeAt(i)] ?? -1;
+    if (byte < 0) return false;
+    bytes[start + i] = byte;
   }
-  return bytes;
+  return true;
 }

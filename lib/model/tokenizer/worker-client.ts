@@ -14,15 +14,20 @@ export interface JobOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** The part of a worker thread that is used; tests put their own in its place. */
+/** Work for the worker, under way or waiting. */
+export interface TokenizerJob {
+  /** One response for each request, in order. Rejects with the first failure, TIMEOUT, ABORTED or `cancel`'s error. */
+  readonly promise: Promise<WorkerResponse[]>;
+  cancel(error: BlockAttentionError): void;
+}
+
 interface Running {
-  worker: Worker;
   job: Job;
   timer: NodeJS.Timeout;
   startedAt: number;
 }
 
-class Job {
+class Job implements TokenizerJob {
   readonly requests: readonly WorkerRequest[];
   readonly responses: WorkerResponse[] = [];
   readonly promise: Promise<WorkerResponse[]>;
@@ -32,7 +37,7 @@ class Job {
   #resolve: (responses: WorkerResponse[]) => void = () => undefined;
   #reject: (error: BlockAttentionError) => void = () => undefined;
   readonly #signal: AbortSignal | undefined;
-  readonly #onAbort = () => this.fail(new BlockAttentionError('ABORTED', 'Tokenising was aborted.'));
+  readonly #onAbort = () => this.cancel(new BlockAttentionError('ABORTED', 'Tokenising was aborted.'));
 
   constructor(requests: readonly WorkerRequest[], options: JobOptions) {
     this.requests = requests;
@@ -54,7 +59,7 @@ class Job {
   take(response: WorkerResponse): void {
     if (this.settled) return;
     if (response.kind === 'failed') {
-      this.fail(new BlockAttentionError(response.code, response.message));
+      this.cancel(new BlockAttentionError(response.code, response.message));
       return;
     }
     this.responses.push(response);
@@ -63,7 +68,7 @@ class Job {
     this.#resolve(this.responses);
   }
 
-  fail(error: BlockAttentionError): void {
+  cancel(error: BlockAttentionError): void {
     if (this.settled) return;
     this.#settle();
     this.#reject(error);
@@ -80,12 +85,16 @@ export class TokenizerWorker {
   #running: Running | undefined;
   readonly #waiting: Job[] = [];
 
-  /** One response for each request, in order. Rejects with the first failure, TIMEOUT or ABORTED. */
-  run(requests: readonly WorkerRequest[], options: JobOptions): Promise<WorkerResponse[]> {
+  /** Whether there is a thread, and so tokenizers in it. */
+  get alive(): boolean {
+    return this.#worker !== undefined;
+  }
+
+  run(requests: readonly WorkerRequest[], options: JobOptions): TokenizerJob {
     const job = new Job(requests, options);
     this.#waiting.push(job);
     this.#pump();
-    return job.promise;
+    return job;
   }
 
   /** Ends the thread if nothing is under way; the next job starts a new one. */
@@ -93,7 +102,6 @@ export class TokenizerWorker {
     if (this.#running !== undefined || this.#waiting.length > 0) return;
     const worker = this.#worker;
     this.#worker = undefined;
-    worker?.removeAllListeners();
     await worker?.terminate();
   }
 
@@ -112,21 +120,22 @@ export class TokenizerWorker {
     const worker = this.#worker ?? this.#spawn();
     worker.ref();
     const timer = setTimeout(() => this.#onTimeLimit(job), Math.max(job.timeLeft, 0));
-    this.#running = { worker, job, timer, startedAt: performance.now() };
+    this.#running = { job, timer, startedAt: performance.now() };
     worker.postMessage(request);
   }
 
   #spawn(): Worker {
     // Options of this process (loaders, inspectors) are not for this thread.
     const worker = new Worker(new URL('./worker.js', import.meta.url), { execArgv: [], name: 'tokenizer' });
-    worker.on('message', (response: WorkerResponse) => this.#onResponse(response));
+    worker.on('message', (response: WorkerResponse) => this.#onResponse(worker, response));
     worker.on('error', (error) => this.#onDeath(worker, error));
     worker.on('exit', () => this.#onDeath(worker, undefined));
     this.#worker = worker;
     return worker;
   }
 
-  #onResponse(response: WorkerResponse): void {
+  #onResponse(worker: Worker, response: WorkerResponse): void {
+    if (this.#worker !== worker) return;
     const job = this.#endRunning();
     if (job !== undefined) {
       job.take(response);
@@ -136,7 +145,7 @@ export class TokenizerWorker {
   }
 
   #onTimeLimit(job: Job): void {
-    job.fail(
+    job.cancel(
       new BlockAttentionError(
         'TIMEOUT',
         `The tokenizer computed for longer than the limit of ${job.timeLimit} ms.`,
@@ -145,7 +154,6 @@ export class TokenizerWorker {
     const worker = this.#worker;
     this.#worker = undefined;
     this.#endRunning();
-    worker?.removeAllListeners();
     // It cannot be interrupted otherwise; nothing waits for its end.
     void worker?.terminate();
     this.#pump();
@@ -155,7 +163,7 @@ export class TokenizerWorker {
     if (this.#worker !== worker) return;
     this.#worker = undefined;
     const outOfMemory = error !== undefined && 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY';
-    this.#endRunning()?.fail(
+    this.#endRunning()?.cancel(
       new BlockAttentionError(
         outOfMemory ? 'OUT_OF_MEMORY' : 'INTERNAL',
         `The tokenizer worker ended: ${error?.message ?? 'it exited'}.`,

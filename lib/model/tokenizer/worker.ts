@@ -29,15 +29,17 @@ function readTokenizer(path: string): { digest: string; text: string } {
 function open(path: string): TokenizerInfo {
   const { digest, text } = readTokenizer(path);
   const tokenizer = readTokenizerJson(parseJson(text, path), path);
-  const decoder = readDecoderPlan(tokenizer.raw.decoder, path);
-  if (!encoders.has(digest)) encoders.set(digest, new TokenEncoder(tokenizer, path));
-  return {
+  const decoder = readDecoderPlan(tokenizer.decoder, path);
+  const info = {
     digest,
     size: vocabularySize(tokenizer),
     specialTokens: specialTokens(tokenizer),
     vocabulary: buildVocabulary(tokenizer, decoder),
     decoder,
   };
+  // Last, since it takes the JSON over.
+  if (!encoders.has(digest)) encoders.set(digest, new TokenEncoder(tokenizer, path));
+  return info;
 }
 
 function specialTokens(tokenizer: TokenizerJson): Map<string, number> {
