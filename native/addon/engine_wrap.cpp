@@ -36,7 +36,7 @@ Napi::Object EngineWrap::create(Napi::Env env, std::shared_ptr<EngineState> stat
 
 EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
   if (info.Length() != 1 || !info[0].IsExternal() ||
-      !info[0].As<Napi::TypeTaggable>().CheckTypeTag(&kStateTag)) {
+      !info[0].As<Napi::External<std::shared_ptr<EngineState>>>().CheckTypeTag(&kStateTag)) {
     throw to_js_error(info.Env(), ErrorCode::kInvalidArgument, "a NativeEngine is made by load()");
   }
   state_ = *info[0].As<Napi::External<std::shared_ptr<EngineState>>>().Data();
