@@ -263,7 +263,7 @@ TEST_P(SamplingTest, DrawsWhatThePlainDefinitionDraws) {
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   Random random(seed);
   int compared = 0;
-  for (int round = 0; round < 1500; ++round) {
+  for (int round = 0; round < 800; ++round) {
     const std::vector<float> raw = random_logits(random, random_vocab(random));
     const int64_t vocab = static_cast<int64_t>(raw.size());
     SamplingParams params;
@@ -306,7 +306,7 @@ TEST_P(SamplingTest, DrawsWhatThePlainDefinitionDraws) {
                                   << params.top_p << " min_p " << params.min_p;
     }
   }
-  EXPECT_GT(compared, 1000);
+  EXPECT_GT(compared, 500);
 }
 
 // Independent of how numbers become tokens: the frequencies are those of the distribution.
