@@ -38,8 +38,14 @@ export function parseJson(text: string, file: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    const cause = error instanceof Error ? error.message : String(error);
-    throw new BlockAttentionError('MODEL_FORMAT', `${file} is not JSON: ${cause}`, { cause: error });
+    // Python writes these for numbers that JSON does not have.
+    const [, field, value] = /"([^"\\]*)"\s*:\s*(NaN|-?Infinity)/.exec(text) ?? [];
+    const reason = error instanceof Error ? error.message : String(error);
+    const message =
+      field === undefined
+        ? `${file} is not JSON: ${reason}`
+        : `${file}: ${field} is ${value}, expected JSON.`;
+    throw new BlockAttentionError('MODEL_FORMAT', message, { cause: error });
   }
 }
 
