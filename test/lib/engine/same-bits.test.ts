@@ -25,7 +25,7 @@ function randomOf(seed: number): (below: number) => number {
 
 function randomRequests(random: (below: number) => number, count: number): GenerateRequest[] {
   const tokens = (length: number) => Array.from({ length }, () => random(VOCAB));
-  const documents = Array.from({ length: 12 }, () => tokens(1 + random(90)));
+  const documents = Array.from({ length: 30 }, () => tokens(1 + random(90)));
   return Array.from({ length: count }, () => ({
     blocks: Array.from({ length: random(7) }, () => documents[random(documents.length)] ?? []),
     query: tokens(1 + random(20)),
@@ -57,7 +57,7 @@ async function withEngine<T>(options: LoadOptions, use: (engine: Engine) => Prom
 
 it(`answers with the same bits in any company (seed ${SEED})`, async () => {
   const random = randomOf(SEED);
-  const requests = randomRequests(random, 24);
+  const requests = randomRequests(random, 32);
   const alone = await Promise.all(
     requests.map((request) =>
       withEngine({ threads: 1, cacheBytes: 16 << 20 }, (engine) => engine.generate(request).result()),
@@ -68,7 +68,7 @@ it(`answers with the same bits in any company (seed ${SEED})`, async () => {
     const options = {
       threads: 1 + random(3),
       maxBatchTokens: [1, 5, 32, 512][random(4)] ?? 1,
-      cacheBytes: PAGE_BYTES * (60 + random(200)),
+      cacheBytes: PAGE_BYTES * (56 + random(60)),
     };
     const results = await withEngine(options, async (engine) => {
       const running = requests.map(async (request) => {
