@@ -45,6 +45,7 @@ export class GenerationRun implements JobUser {
   #queryTokens = 0;
   #statuses: readonly BlockStatus[] = [];
   #tokenizedAt: number | undefined;
+  #queuedAt: number | undefined;
   #admittedAt: number | undefined;
   #encoding: { begin: number; end: number } | undefined;
   #executed = 0;
@@ -141,6 +142,7 @@ export class GenerationRun implements JobUser {
       final: { tokens: final, generation: nativeParams(checked, plan, maxTokens) },
       user: this,
     };
+    this.#queuedAt = nativeNow();
     scheduler.enqueue(this.#job);
   }
 
@@ -182,7 +184,6 @@ export class GenerationRun implements JobUser {
     const { config } = this.#context;
     const { text, tokens, logprobs, topLogprobs, firstToken, perToken } = this.#trace;
     const now = nativeNow();
-    const tokenizedAt = this.#tokenizedAt ?? now;
     const blocks = blockUsages(this.#plan, this.#statuses);
     const cached = cachedTokens(blocks);
     const promptTokens = (this.#plan?.length ?? 0) + this.#queryTokens;
@@ -194,8 +195,8 @@ export class GenerationRun implements JobUser {
       finishReason,
       usage: { promptTokens, cachedTokens: cached, completionTokens: tokens.length, blocks },
       timings: {
-        queue: (this.#admittedAt ?? now) - tokenizedAt,
-        tokenize: tokenizedAt - this.#startedAt,
+        queue: (this.#admittedAt ?? now) - (this.#queuedAt ?? now),
+        tokenize: (this.#tokenizedAt ?? now) - this.#startedAt,
         encode: this.#encoding === undefined ? 0 : this.#encoding.end - this.#encoding.begin,
         firstToken,
         perToken,
