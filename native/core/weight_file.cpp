@@ -20,7 +20,8 @@ namespace {
 }  // namespace
 
 WeightFile::WeightFile(std::string path) : path_(std::move(path)) {
-  descriptor_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  // Non-blocking: opening a pipe in place of the file would otherwise wait for a writer.
+  descriptor_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor_ < 0) fail(path_, errno);
   struct stat status;
   const bool known = fstat(descriptor_, &status) == 0;
@@ -34,7 +35,9 @@ WeightFile::WeightFile(std::string path) : path_(std::move(path)) {
 }
 
 WeightFile::WeightFile(WeightFile&& other) noexcept
-    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), size_(other.size_) {}
+    : path_(std::move(other.path_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      size_(other.size_) {}
 
 WeightFile::~WeightFile() {
   if (descriptor_ >= 0) close(descriptor_);
@@ -47,7 +50,8 @@ void WeightFile::read(uint64_t offset, void* out, uint64_t bytes) const {
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) fail(path_, errno);
     if (count == 0) {
-      throw Error(ErrorCode::kModelFormat, path_ + " ends before byte " + std::to_string(offset + bytes) +
+      throw Error(ErrorCode::kModelFormat, path_ + " ends before byte " +
+                                               std::to_string(offset + bytes) +
                                                ": it was cut off, or has shrunk while it was read");
     }
     to += count;

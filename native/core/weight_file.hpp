@@ -1,5 +1,6 @@
-// A file that weights are read from. Read with pread, not mapped: weights are packed once at load, so a mapping would save
-// nothing, and a mapped file that shrinks meanwhile would end the process with SIGBUS. Here it is an error.
+// A file that weights are read from. Read with pread, not mapped: weights are packed once at load,
+// so a mapping would save nothing, and a mapped file that shrinks meanwhile would end the process
+// with SIGBUS. Here it is an error.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ class WeightFile {
   // Bytes when it was opened.
   uint64_t size() const { return size_; }
 
-  // Any thread. Throws Error(kIo) if the file cannot be read, or Error(kModelFormat) if it ends before `offset + bytes`.
+  // Any thread. Throws Error(kIo) if the file cannot be read, or Error(kModelFormat) if it ends
+  // before `offset + bytes`.
   void read(uint64_t offset, void* out, uint64_t bytes) const;
 
  private:
