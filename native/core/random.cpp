@@ -8,7 +8,8 @@ float random_normal(uint64_t seed, uint64_t index) {
   constexpr int32_t kMean = 2 * 65535;
   constexpr float kInverseDeviation = 1.0f / 37837.2272372f;
   const uint64_t bits = random_u64(seed, index);
-  const uint64_t sum = (bits & 0xffffu) + ((bits >> 16) & 0xffffu) + ((bits >> 32) & 0xffffu) + (bits >> 48);
+  const uint64_t sum =
+      (bits & 0xffffu) + ((bits >> 16) & 0xffffu) + ((bits >> 32) & 0xffffu) + (bits >> 48);
   return static_cast<float>(static_cast<int32_t>(sum) - kMean) * kInverseDeviation;
 }
 
@@ -20,10 +21,12 @@ void fill_random(DType dtype, float scale, uint64_t seed, uint64_t begin, size_t
       for (size_t i = 0; i < count; ++i) floats[i] = random_normal(seed, begin + i) * scale;
       return;
     case DType::kBF16:
-      for (size_t i = 0; i < count; ++i) halves[i] = f32_to_bf16(random_normal(seed, begin + i) * scale);
+      for (size_t i = 0; i < count; ++i)
+        halves[i] = f32_to_bf16(random_normal(seed, begin + i) * scale);
       return;
     case DType::kF16:
-      for (size_t i = 0; i < count; ++i) halves[i] = f32_to_f16(random_normal(seed, begin + i) * scale);
+      for (size_t i = 0; i < count; ++i)
+        halves[i] = f32_to_f16(random_normal(seed, begin + i) * scale);
       return;
   }
 }

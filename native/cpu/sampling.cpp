@@ -32,24 +32,29 @@ void for_each_part(int64_t begin, int64_t end, float threshold, int64_t last_id,
 }  // namespace
 
 Sampler::Sampler(Isa isa, ThreadPool& pool)
-    : kernels_(sampling_kernels(isa)), pool_(pool), workspaces_(static_cast<size_t>(pool.threads())) {}
+    : kernels_(sampling_kernels(isa)),
+      pool_(pool),
+      workspaces_(static_cast<size_t>(pool.threads())) {}
 
-void Sampler::sample(const Tensor& logits, std::span<const SamplingRow> rows, std::span<SampledToken> out) {
+void Sampler::sample(const Tensor& logits, std::span<const SamplingRow> rows,
+                     std::span<SampledToken> out) {
   reserve(logits.cols, rows, out);
   pool_.run(static_cast<int64_t>(rows.size()), [&](int64_t i, int worker) {
     const SamplingRow& row = rows[static_cast<size_t>(i)];
-    sample_row({logits.f32() + i * logits.stride, logits.cols, *row.params}, row.counts, row.position,
-               workspaces_[static_cast<size_t>(worker)], out[static_cast<size_t>(i)]);
+    sample_row({logits.f32() + i * logits.stride, logits.cols, *row.params}, row.counts,
+               row.position, workspaces_[static_cast<size_t>(worker)], out[static_cast<size_t>(i)]);
   });
 }
 
 // Here and not in the workers, where an exception could not be reported.
-void Sampler::reserve(int64_t vocab, std::span<const SamplingRow> rows, std::span<SampledToken> out) {
+void Sampler::reserve(int64_t vocab, std::span<const SamplingRow> rows,
+                      std::span<SampledToken> out) {
   size_t changes = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
     const SamplingParams& params = *rows[i].params;
     changes = std::max(changes, rows[i].counts.size() + params.logit_bias.size());
-    out[i].top_logprobs.reserve(static_cast<size_t>(std::clamp<int64_t>(params.top_logprobs, 0, vocab)));
+    out[i].top_logprobs.reserve(
+        static_cast<size_t>(std::clamp<int64_t>(params.top_logprobs, 0, vocab)));
   }
   for (Workspace& work : workspaces_) {
     const size_t chunks = static_cast<size_t>(chunks_of(vocab));
@@ -61,8 +66,8 @@ void Sampler::reserve(int64_t vocab, std::span<const SamplingRow> rows, std::spa
   }
 }
 
-void Sampler::sample_row(const Row& row, std::span<const TokenCount> counts, uint64_t position, Workspace& work,
-                         SampledToken& out) const {
+void Sampler::sample_row(const Row& row, std::span<const TokenCount> counts, uint64_t position,
+                         Workspace& work, SampledToken& out) const {
   const SamplingParams& params = row.params;
   out.token = 0;
   out.valid = false;
@@ -76,16 +81,19 @@ void Sampler::sample_row(const Row& row, std::span<const TokenCount> counts, uin
     const WeightScale scale = {peak.value, 1};
     log_total = double{peak.value} + std::log(total_weight(row, scale, {kLowest, row.vocab}, work));
     const size_t count = top_keys(row, static_cast<size_t>(params.top_logprobs), work);
-    std::sort(work.keys.begin(), work.keys.begin() + static_cast<ptrdiff_t>(count), std::greater<>());
+    std::sort(work.keys.begin(), work.keys.begin() + static_cast<ptrdiff_t>(count),
+              std::greater<>());
     for (size_t i = 0; i < count; ++i) {
       const uint64_t key = work.keys[i];
-      out.top_logprobs.push_back({rank_key_id(key), static_cast<float>(double{rank_key_logit(key)} - log_total)});
+      out.top_logprobs.push_back(
+          {rank_key_id(key), static_cast<float>(double{rank_key_logit(key)} - log_total)});
     }
   }
 
   if (apply_penalties(row, counts, work)) peak = kernels_.peak(row.logits, row.vocab);
   out.valid = std::isfinite(peak.value);
-  if (out.valid) out.token = params.temperature > 0 ? draw(row, peak.value, position, work) : peak.index;
+  if (out.valid)
+    out.token = params.temperature > 0 ? draw(row, peak.value, position, work) : peak.index;
   for (auto change = work.before.rbegin(); change != work.before.rend(); ++change) {
     row.logits[change->first] = change->second;
   }
@@ -99,7 +107,8 @@ void Sampler::sample_row(const Row& row, std::span<const TokenCount> counts, uin
 
 // Returns whether any logit was changed. Keeps the old values, so that the drawn token's raw logit
 // is at hand later.
-bool Sampler::apply_penalties(const Row& row, std::span<const TokenCount> counts, Workspace& work) const {
+bool Sampler::apply_penalties(const Row& row, std::span<const TokenCount> counts,
+                              Workspace& work) const {
   const SamplingParams& params = row.params;
   work.before.clear();
   for (const auto& [token, bias] : params.logit_bias) {
@@ -129,7 +138,8 @@ int32_t Sampler::draw(const Row& row, float max, uint64_t position, Workspace& w
   if (params.top_p < 1) kept = keep_top_p(row, scale, kept, work);
   if (params.min_p > 0) {
     // weight >= min_p, solved for the logit; at most max, which is always kept.
-    const double least = std::log(std::min(double{params.min_p}, 1.0)) * double{params.temperature} + double{max};
+    const double least =
+        std::log(std::min(double{params.min_p}, 1.0)) * double{params.temperature} + double{max};
     if (least > double{kept.threshold}) kept = {static_cast<float>(least), row.vocab};
   }
   return pick(row, scale, kept, total_weight(row, scale, kept, work), position, work);
@@ -139,23 +149,27 @@ int32_t Sampler::draw(const Row& row, float max, uint64_t position, Workspace& w
 Sampler::Kept Sampler::keep_top_k(const Row& row, Kept kept, Workspace& work) const {
   const size_t k = static_cast<size_t>(row.params.top_k);
   if (top_keys(row, k, work) < k) return kept;
-  const auto kth = std::min_element(work.keys.begin(), work.keys.begin() + static_cast<ptrdiff_t>(k));
+  const auto kth =
+      std::min_element(work.keys.begin(), work.keys.begin() + static_cast<ptrdiff_t>(k));
   return {rank_key_logit(*kth), row.vocab};
 }
 
 // Finds the last token of the smallest set whose weight is at least top_p of the kept weight, by
 // selection: halve the candidates, look which half holds the boundary, go on in that one.
-Sampler::Kept Sampler::keep_top_p(const Row& row, WeightScale scale, Kept kept, Workspace& work) const {
+Sampler::Kept Sampler::keep_top_p(const Row& row, WeightScale scale, Kept kept,
+                                  Workspace& work) const {
   const double top_p = std::max(row.params.top_p, 0.0f);
   const double total = total_weight(row, scale, kept, work);
   // Tokens below (1 - top_p) * total / vocab weigh less than 1 - top_p of the total together: none
   // of them is needed. The margin covers the rounding of float32 weights.
   const double share = (1 - top_p) * total / static_cast<double>(row.vocab);
   const double least = (std::log(share) - 1e-3) * double{scale.temperature} + double{scale.max};
-  const float threshold = least > double{kept.threshold} ? static_cast<float>(least) : kept.threshold;
+  const float threshold =
+      least > double{kept.threshold} ? static_cast<float>(least) : kept.threshold;
   const auto begin = work.keys.begin();
   auto low = begin;
-  auto high = begin + static_cast<ptrdiff_t>(kernels_.collect(row.logits, row.vocab, 0, threshold, work.keys.data()));
+  auto high = begin + static_cast<ptrdiff_t>(
+                          kernels_.collect(row.logits, row.vocab, 0, threshold, work.keys.data()));
   double wanted = top_p * total;
   while (high - low > 1) {
     const auto middle = low + (high - low) / 2;
@@ -189,9 +203,11 @@ int32_t Sampler::pick(const Row& row, WeightScale scale, Kept kept, double total
   const int64_t begin = chunk * kChunk;
   const int64_t end = std::min(begin + kChunk, row.vocab);
   std::array<float, kChunk> weights;
-  for_each_part(begin, end, kept.threshold, kept.last_id, [&](int64_t from, int64_t to, float threshold) {
-    kernels_.weights(row.logits + from, to - from, scale, threshold, weights.data() + (from - begin));
-  });
+  for_each_part(begin, end, kept.threshold, kept.last_id,
+                [&](int64_t from, int64_t to, float threshold) {
+                  kernels_.weights(row.logits + from, to - from, scale, threshold,
+                                   weights.data() + (from - begin));
+                });
   int64_t token = begin;
   for (int64_t i = begin; i < end; ++i) {
     const double weight = weights[static_cast<size_t>(i - begin)];
@@ -249,7 +265,8 @@ size_t Sampler::top_keys(const Row& row, size_t count, Workspace& work) const {
   for (int64_t first = 0; first < row.vocab; first += kChunk) {
     if (held + kChunk > capacity) keep_first();
     const int64_t n = std::min(kChunk, row.vocab - first);
-    held += kernels_.collect(row.logits + first, n, static_cast<int32_t>(first), threshold, work.keys.data() + held);
+    held += kernels_.collect(row.logits + first, n, static_cast<int32_t>(first), threshold,
+                             work.keys.data() + held);
   }
   if (held > count) keep_first();
   return held;

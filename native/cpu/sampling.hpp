@@ -26,9 +26,10 @@ class Sampler {
  private:
   // What one worker needs for one row.
   struct Workspace {
-    std::vector<uint64_t> keys;                     // candidates, as rank keys
-    std::vector<double> sums;                       // weight of each chunk of the row
-    std::vector<std::pair<int32_t, float>> before;  // logits that bias and penalties changed, as they were
+    std::vector<uint64_t> keys;  // candidates, as rank keys
+    std::vector<double> sums;    // weight of each chunk of the row
+    std::vector<std::pair<int32_t, float>>
+        before;  // logits that bias and penalties changed, as they were
   };
 
   // The tokens that may be drawn: those with logit > threshold, and those with logit == threshold
@@ -46,13 +47,14 @@ class Sampler {
   };
 
   void reserve(int64_t vocab, std::span<const SamplingRow> rows, std::span<SampledToken> out);
-  void sample_row(const Row& row, std::span<const TokenCount> counts, uint64_t position, Workspace& work,
-                  SampledToken& out) const;
+  void sample_row(const Row& row, std::span<const TokenCount> counts, uint64_t position,
+                  Workspace& work, SampledToken& out) const;
   bool apply_penalties(const Row& row, std::span<const TokenCount> counts, Workspace& work) const;
   int32_t draw(const Row& row, float max, uint64_t position, Workspace& work) const;
   Kept keep_top_k(const Row& row, Kept kept, Workspace& work) const;
   Kept keep_top_p(const Row& row, WeightScale scale, Kept kept, Workspace& work) const;
-  int32_t pick(const Row& row, WeightScale scale, Kept kept, double total, uint64_t position, Workspace& work) const;
+  int32_t pick(const Row& row, WeightScale scale, Kept kept, double total, uint64_t position,
+               Workspace& work) const;
 
   double total_weight(const Row& row, WeightScale scale, Kept kept, Workspace& work) const;
   double total_weight(std::span<const uint64_t> keys, WeightScale scale) const;

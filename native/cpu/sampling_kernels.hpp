@@ -38,6 +38,8 @@ SamplingKernels sampling_kernels(Isa isa);
 // A rank key holds a logit and its token id such that a larger key is a larger logit or, among
 // equals, a lower id.
 float rank_key_logit(uint64_t key);
-inline int32_t rank_key_id(uint64_t key) { return static_cast<int32_t>(~static_cast<uint32_t>(key)); }
+inline int32_t rank_key_id(uint64_t key) {
+  return static_cast<int32_t>(~static_cast<uint32_t>(key));
+}
 
 }  // namespace block_attention

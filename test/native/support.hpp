@@ -46,7 +46,8 @@ class Random {
 inline std::vector<float> poisoned(size_t count) { return std::vector<float>(count, kNan); }
 
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
 }
 
 // |value - expected| in units of the last place of the float nearest to `expected`.

@@ -8,7 +8,9 @@ namespace {
 class SwigluTest : public ::testing::TestWithParam<Isa> {};
 INSTANTIATE_TEST_SUITE_P(Isas, SwigluTest, ::testing::ValuesIn(supported_isas()), IsaName());
 
-double reference(float gate, float up) { return double{gate} / (1 + std::exp(-double{gate})) * double{up}; }
+double reference(float gate, float up) {
+  return double{gate} / (1 + std::exp(-double{gate})) * double{up};
+}
 
 TEST_P(SwigluTest, IsWithinAFewUnitsInTheLastPlaceForEveryLength) {
   const uint64_t seed = 11;
@@ -27,7 +29,8 @@ TEST_P(SwigluTest, IsWithinAFewUnitsInTheLastPlaceForEveryLength) {
 }
 
 TEST_P(SwigluTest, NeitherOverflowsNorLosesSignAtTheEnds) {
-  const std::vector<float> gate = {-3e38f, -1000, -200, -104.5f, -88, -50, -0.0f, 0.0f, 1e-30f, 50, 88, 89, 200, 3e38f};
+  const std::vector<float> gate = {-3e38f, -1000,  -200, -104.5f, -88, -50, -0.0f,
+                                   0.0f,   1e-30f, 50,   88,      89,  200, 3e38f};
   const std::vector<float> up(gate.size(), 1);
   std::vector<float> out = poisoned(gate.size());
   const int64_t n = static_cast<int64_t>(gate.size());
