@@ -79,6 +79,7 @@ class SharedHandle implements TokenizerHandle {
     options?: { signal?: AbortSignal | undefined },
   ): Promise<Int32Array[]> {
     if (this.#closed) throw closed();
+    for (const input of inputs) checkInput(input);
     if (inputs.length === 0) return [];
     const { path } = this.#entry;
     const requests = inRequests(inputs).map(
@@ -149,6 +150,19 @@ function unitsOf(input: TextInput): number {
   return typeof input === 'string'
     ? input.length
     : input.parts.reduce((sum, part) => sum + part.text.length, 0);
+}
+
+/** Callers without types reach this too. */
+function checkInput(input: unknown): void {
+  if (typeof input === 'string') return;
+  const parts = typeof input === 'object' && input !== null && 'parts' in input ? input.parts : undefined;
+  const isPart = (part: unknown) =>
+    typeof part === 'object' && part !== null && 'text' in part && typeof part.text === 'string';
+  if (Array.isArray(parts) && parts.every(isPart)) return;
+  throw new BlockAttentionError(
+    'INVALID_ARGUMENT',
+    'Text to tokenise must be a string or {parts: [{text, special?}]}.',
+  );
 }
 
 function checkTimeLimit(timeLimit: number): number {

@@ -84,6 +84,12 @@ export class TokenizerWorker {
   #worker: Worker | undefined;
   #running: Running | undefined;
   readonly #waiting: Job[] = [];
+  readonly #entry: URL;
+
+  /** @param entry The program of the thread. */
+  constructor(entry = new URL('./worker.js', import.meta.url)) {
+    this.#entry = entry;
+  }
 
   /** Whether there is a thread, and so tokenizers in it. */
   get alive(): boolean {
@@ -126,7 +132,7 @@ export class TokenizerWorker {
 
   #spawn(): Worker {
     // Options of this process (loaders, inspectors) are not for this thread.
-    const worker = new Worker(new URL('./worker.js', import.meta.url), { execArgv: [], name: 'tokenizer' });
+    const worker = new Worker(this.#entry, { execArgv: [], name: 'tokenizer' });
     worker.on('message', (response: WorkerResponse) => this.#onResponse(worker, response));
     worker.on('error', (error) => this.#onDeath(worker, error));
     worker.on('exit', () => this.#onDeath(worker, undefined));

@@ -67,14 +67,23 @@ describe('loadModelFolder', () => {
     await expectError(() => loadModelFolder(path), 'IO', expect.stringContaining('config.json'));
   });
 
-  it('names a file that is not JSON, with the place', async () => {
+  it('names a field that Python wrote as NaN', async () => {
     const nan = JSON.stringify({ ...CONFIG, rms_norm_eps: 1 }).replace(
       '"rms_norm_eps":1',
-      '"rms_norm_eps":NaN',
+      '"rms_norm_eps": NaN',
     );
     const path = temporaryFolder({ 'config.json': nan, 'model.safetensors': weights });
-    const message = expect.stringMatching(/config\.json is not JSON: .*_norm_eps.*NaN/);
+    const message = `${join(path, 'config.json')}: rms_norm_eps is NaN, expected JSON.`;
     await expectError(() => loadModelFolder(path), 'MODEL_FORMAT', message);
+  });
+
+  it('names a file that is not JSON, or not an object', async () => {
+    const path = temporaryFolder({ 'config.json': '{"a": }', 'model.safetensors': weights });
+    await expectError(
+      () => loadModelFolder(path),
+      'MODEL_FORMAT',
+      expect.stringContaining('config.json is not JSON'),
+    );
     writeFileSync(join(path, 'config.json'), JSON.stringify(CONFIG));
     writeFileSync(join(path, 'generation_config.json'), '[]');
     await expectError(

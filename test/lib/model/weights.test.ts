@@ -38,9 +38,10 @@ describe('models that transformers wrote', () => {
     const parsed = parseModelConfig(json, 'config.json');
     const found = await findTensors(join(models, name));
     const index = checkWeights(parsed, found);
-    expect(index.tensors.map((tensor) => tensor.name).sort()).toEqual(
-      found.tensors.map((tensor) => tensor.name).sort(),
-    );
+    const stored = found.tensors
+      .map((tensor) => tensor.name)
+      .filter((tensor) => !tensor.includes('rotary_emb'));
+    expect(index.tensors.map((tensor) => tensor.name).sort()).toEqual(stored.sort());
     expect(new Set(index.tensors.map((tensor) => tensor.dtype))).toEqual(new Set([parsed.dtype]));
   });
 });
