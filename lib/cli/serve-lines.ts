@@ -2,6 +2,7 @@
  * Requests as lines of JSON in, results as lines of JSON out, in the order of the input. What is wrong with one line is
  * that line's answer, and the rest go on.
  */
+import { setMaxListeners } from 'node:events';
 import { BlockAttentionError, type Engine, type GenerateRequest } from '../index.js';
 import type { Output } from './output.js';
 
@@ -49,6 +50,8 @@ export async function serveLines(
   options: ServeOptions,
 ): Promise<void> {
   const signal = AbortSignal.any([options.signal, output.gone]);
+  // Every request under way listens to it; Node would take more than ten for a leak.
+  setMaxListeners(0, signal);
   const underWay = new Set<Promise<string>>();
   const inOrder: Promise<void>[] = [];
   let written = Promise.resolve();

@@ -203,8 +203,7 @@ export class Scheduler {
       waiters?.delete(active);
       if (waiters?.size === 0) this.#waiters.delete(id);
     }
-    // Last first: a block's encoding is aborted before what it sees.
-    for (const block of active.blocks.toReversed()) this.#cache.unpin(block);
+    for (const block of active.blocks) this.#cache.unpin(block);
   }
 
   #pump(): void {

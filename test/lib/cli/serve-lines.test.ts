@@ -120,6 +120,21 @@ describe('requests as lines', () => {
     expect(most).toBe(3);
   });
 
+  it('does not make Node suspect a leak', async () => {
+    const { engine } = setUp();
+    const warnings: string[] = [];
+    const note = (warning: Error) => warnings.push(warning.name);
+    process.on('warning', note);
+    await serve(
+      engine,
+      Array.from({ length: 30 }, () => request({})),
+      { concurrency: 30 },
+    );
+    await settle();
+    process.off('warning', note);
+    expect(warnings).toEqual([]);
+  });
+
   it('ignores fields of its owner, and says so once', async () => {
     const { engine } = setUp();
     const { results, warnings } = await serve(engine, [

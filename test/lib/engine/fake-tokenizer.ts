@@ -14,6 +14,8 @@ export class FakeTokenizer implements TokenizerHandle {
   readonly specialTokens = SPECIAL;
   /** Texts that were tokenised. */
   readonly encoded: TextInput[] = [];
+  /** How many calls were aborted. */
+  aborted = 0;
   closed = false;
   /** `encode` waits for it. */
   gate: Promise<void> = Promise.resolve();
@@ -25,7 +27,10 @@ export class FakeTokenizer implements TokenizerHandle {
     this.encoded.push(...inputs);
     await Promise.race([this.gate, aborted(options?.signal)]);
     if (this.closed) throw new BlockAttentionError('CLOSED', 'the tokenizer is closed');
-    if (options?.signal?.aborted) throw new BlockAttentionError('ABORTED', 'tokenising was aborted');
+    if (options?.signal?.aborted) {
+      this.aborted += 1;
+      throw new BlockAttentionError('ABORTED', 'tokenising was aborted');
+    }
     return inputs.map((input) => Int32Array.from(tokensOf(input)));
   }
 

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import type { GenerationPart } from '#lib/engine/result.js';
 import { FLOPS_PER_ROW } from './fake-native.js';
@@ -244,7 +245,8 @@ describe('ending a generation early', () => {
     await settle();
     controller.abort();
     await expect(generation.result()).rejects.toMatchObject({ code: 'ABORTED' });
-    expect(native.submitted).toEqual([]);
+    await settle();
+    expect([tokenizer.aborted, native.submitted]).toEqual([1, []]);
   });
 
   it('by a signal while it runs: readers get what there is, then ABORTED', async () => {
@@ -272,8 +274,8 @@ describe('ending a generation early', () => {
     const { engine } = answering('Hello');
     const controller = new AbortController();
     const result = await engine.generate({ query: 'q', signal: controller.signal }).result();
-    controller.abort();
     expect(result.finishReason).toBe('stop');
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
   });
 
   it('does not end the process if nobody asks for the result', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { FLOPS_PER_ROW } from './fake-native.js';
 import { FakeTokenizer } from './fake-tokenizer.js';
 import { answering, EOS, setUp, settle } from './setup.js';
 
@@ -100,6 +101,10 @@ describe('reuse of blocks', () => {
     native.drain();
     expect(statuses(await first.result())).toEqual(['miss', 'miss']);
     expect(statuses(await second.result())).toEqual(['hit', 'miss']);
+    // The work counts once: for the request that missed.
+    const rows = async (generation: typeof first) =>
+      (await generation.result()).flops.executed.request / FLOPS_PER_ROW;
+    expect([await rows(first), await rows(second)]).toEqual([9, 5]);
   });
 
   it('goes on with an encoding that another request waits for when the first one is aborted', async () => {
