@@ -119,13 +119,12 @@ async function release(entry: SharedTokenizer): Promise<void> {
   if (entry.handles > 0) return;
   const { digest } = entry.info;
   shared.delete(digest);
-  if (worker.alive) {
-    // If it fails, the worker has ended, and the tokenizer with it.
-    await worker
-      .run([{ kind: 'close', digest }], { timeLimit: DEFAULT_TIME_LIMIT })
-      .promise.catch(() => undefined);
-  }
-  if (shared.size === 0) await worker.stop();
+  if (shared.size === 0 && (await worker.stop())) return;
+  if (!worker.alive) return;
+  // If it fails, the worker has ended, and the tokenizer with it.
+  await worker
+    .run([{ kind: 'close', digest }], { timeLimit: DEFAULT_TIME_LIMIT })
+    .promise.catch(() => undefined);
 }
 
 /** Cuts a batch so that other jobs get a turn in between. */

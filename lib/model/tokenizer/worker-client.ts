@@ -103,12 +103,16 @@ export class TokenizerWorker {
     return job;
   }
 
-  /** Ends the thread if nothing is under way; the next job starts a new one. */
-  async stop(): Promise<void> {
-    if (this.#running !== undefined || this.#waiting.length > 0) return;
+  /** Ends the thread, unless somebody waits for it: then false. The next job starts a new one. */
+  async stop(): Promise<boolean> {
+    const jobs = this.#running === undefined ? this.#waiting : [this.#running.job, ...this.#waiting];
+    if (jobs.some((job) => !job.settled)) return false;
     const worker = this.#worker;
     this.#worker = undefined;
+    this.#endRunning();
+    this.#waiting.length = 0;
     await worker?.terminate();
+    return true;
   }
 
   #pump(): void {

@@ -47,13 +47,21 @@ describe('turns', () => {
     expect(worker.alive).toBe(true);
   });
 
-  it('stop waits for nothing that is under way, and a new thread comes up', async () => {
+  it('stop ends the thread unless somebody waits for it, and a new one comes up', async () => {
     const job = run(['1']);
-    await worker.stop();
-    expect(worker.alive).toBe(true);
+    expect(await worker.stop()).toBe(false);
     await answers(job);
-    await worker.stop();
+    expect(await worker.stop()).toBe(true);
     expect(worker.alive).toBe(false);
+    expect(await answers(run(['2']))).toEqual([[2, 1]]);
+  });
+
+  it('stop does not wait for what nobody waits for', async () => {
+    const controller = new AbortController();
+    const hanging = run(['hang'], { signal: controller.signal });
+    controller.abort();
+    await expectError(() => hanging.promise, 'ABORTED');
+    expect(await worker.stop()).toBe(true);
     expect(await answers(run(['2']))).toEqual([[2, 1]]);
   });
 });
