@@ -23,7 +23,7 @@ export type {
   Usage,
 } from './engine/result.js';
 export type { SamplingOptions } from './engine/sampling.js';
-export type { BlockStatus } from './engine/scheduler.js';
+export type { BlockStatus } from './engine/job.js';
 export type { EngineStats } from './engine/stats.js';
 export { BlockAttentionError, ERROR_CODES, type ErrorCode } from './errors.js';
 export type { ReferenceDocument } from './model/reference-format.js';

@@ -3,8 +3,9 @@ import { BlockAttentionError } from '../errors.js';
 import type { NativeModelConfig } from '../native.js';
 import type { Plan } from './blocks.js';
 import { blockCost } from './flops.js';
+import type { BlockStatus, Job } from './job.js';
 import type { BlockUsage } from './result.js';
-import type { BlockStatus, Job, Scheduler } from './scheduler.js';
+import type { Scheduler } from './scheduler.js';
 import { type SplitLimits, splitPlan } from './split-plan.js';
 import { blockUsages } from './usage.js';
 

@@ -1,7 +1,7 @@
 /** What a generation gives back. */
 import type { BlockKey } from '../cache/key.js';
 import type { Flops } from './flops.js';
-import type { BlockStatus } from './scheduler.js';
+import type { BlockStatus } from './job.js';
 
 export interface TokenLogprob {
   token: number;

@@ -11,38 +11,10 @@ import type { BlockCache } from '../cache/block-cache.js';
 import type { CachedBlock } from '../cache/cached-block.js';
 import type { BlockKey } from '../cache/key.js';
 import { BlockAttentionError, toBlockAttentionError } from '../errors.js';
-import type { NativeEngine, NativeEvent, NativeGenerationParams, NativeSequence } from '../native.js';
+import type { NativeEngine, NativeEvent, NativeSequence } from '../native.js';
 import type { Plan, PlannedBlock } from './blocks.js';
-
-export type BlockStatus = 'hit' | 'miss';
-
-/** What a job wants to hear. */
-export interface JobUser {
-  /** The job left the queue. One status for each block of its plan. */
-  admitted(statuses: readonly BlockStatus[]): void;
-  /** A block that this job missed on is encoded. */
-  encoded(event: NativeEvent): void;
-  /** News of the final block. */
-  generated(event: NativeEvent): void;
-  /** A job without a final block is done: all its blocks are ready. */
-  ready(): void;
-  /** The job is over. */
-  failed(error: BlockAttentionError): void;
-}
-
-export interface FinalBlock {
-  tokens: Int32Array;
-  generation: NativeGenerationParams;
-}
-
-export interface Job {
-  readonly plan: Plan;
-  /** What encoding a block costs, in floating-point operations. */
-  readonly cost: (block: PlannedBlock) => number;
-  /** Without it, the job encodes its blocks. */
-  readonly final: FinalBlock | undefined;
-  readonly user: JobUser;
-}
+import type { BlockStatus, FinalBlock, Job } from './job.js';
+import { encodingOf, finalOf, idOf } from './sequences.js';
 
 interface ActiveJob {
   readonly job: Job;
@@ -341,41 +313,6 @@ export class Scheduler {
     job.user.admitted(statuses);
     this.#finishEncoding(active);
   }
-}
-
-function encodingOf(block: PlannedBlock, plan: Plan, ids: ReadonlyMap<BlockKey, number>): NativeSequence {
-  return {
-    id: idOf(ids, block.key),
-    segments: block.context.map(({ index, offset }) => ({
-      id: idOf(ids, plan.blocks[index]?.key ?? ''),
-      offset,
-    })),
-    offset: block.encodeOffset,
-    tokens: block.tokens,
-  };
-}
-
-function finalOf(
-  plan: Plan,
-  final: FinalBlock,
-  id: number,
-  ids: ReadonlyMap<BlockKey, number>,
-): NativeSequence {
-  return {
-    id,
-    segments: plan.blocks
-      .filter((block) => block.tokens.length > 0)
-      .map((block) => ({ id: idOf(ids, block.key), offset: block.offset })),
-    offset: plan.length,
-    tokens: final.tokens,
-    generation: final.generation,
-  };
-}
-
-function idOf(ids: ReadonlyMap<BlockKey, number>, key: BlockKey): number {
-  const id = ids.get(key);
-  if (id === undefined) throw new BlockAttentionError('INTERNAL', `Block ${key} has no native id.`);
-  return id;
 }
 
 function errorOf(event: NativeEvent): BlockAttentionError {

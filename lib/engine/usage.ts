@@ -1,7 +1,7 @@
 /** How the blocks of a plan were come by. */
 import type { Plan } from './blocks.js';
 import type { BlockUsage } from './result.js';
-import type { BlockStatus } from './scheduler.js';
+import type { BlockStatus } from './job.js';
 
 /** Empty if the plan was not admitted. */
 export function blockUsages(plan: Plan | undefined, statuses: readonly BlockStatus[]): BlockUsage[] {
