@@ -10,21 +10,38 @@ const TIMING_SHAPE = 'smollm2-135m';
 const TIMING_TOKENS = 2048;
 const QUERY_TOKENS = 50;
 
+/** @param {number} flops */
 const gigaFlops = (flops) =>
   flops < 1e9 ? `${(flops / 1e6).toFixed(0)} M` : `${(flops / 1e9).toFixed(1)} G`;
 
-/** One line of a table: what a request cost, and what it reused. */
+/**
+ * One line of a table: what a request cost, and what it reused.
+ *
+ * @param {string} name
+ * @param {import('block-attention').GenerationResult} result
+ * @param {string[]} more
+ */
 function row(name, result, ...more) {
-  const { usage, timings, flops } = result;
+  const { usage, flops } = result;
   return [
     name,
-    `${timings.firstToken.toFixed(1)} ms`,
+    `${timeToFirstToken(result).toFixed(1)} ms`,
     gigaFlops(flops.executed.request),
     `${usage.cachedTokens} of ${usage.promptTokens}`,
     ...more,
   ];
 }
 
+/** @param {import('block-attention').GenerationResult} result */
+function timeToFirstToken({ timings }) {
+  if (timings.firstToken === undefined) throw new Error('the answer has no token');
+  return timings.firstToken;
+}
+
+/**
+ * @param {Engine} engine
+ * @param {import('block-attention').GenerateRequest} request
+ */
 async function ask(engine, request) {
   return engine.generate({ maxTokens: 32, ...request }).result();
 }
@@ -43,7 +60,7 @@ async function answerQuestions() {
 
   const rows = [];
   for (const [index, { question, documents, answers }] of questions.entries()) {
-    const request = { format: 'reference', documents, query: question };
+    const request = { documents, query: question };
     rows.push([`“${question}” (expected: ${answers.join(', ')})`]);
     // Each way in a namespace of its own, so that nothing is shared with another question.
     const full = await ask(engine, { ...request, attention: 'full', namespace: `full-${index}` });
@@ -64,8 +81,10 @@ async function answerQuestions() {
 }
 
 /** Documents of random tokens: their content does not change the time. */
-function timingPrompt(seed) {
-  const token = (index) => 1000 + ((index * 7919 + seed * 104_729) % 40_000);
+function timingPrompt() {
+  /** @param {number} index */
+  const token = (index) => 1000 + ((index * 7919) % 40_000);
+  /** @param {number} start @param {number} length */
   const block = (start, length) => Array.from({ length }, (_, index) => token(start + index));
   const documents = 10;
   const length = Math.floor((TIMING_TOKENS - QUERY_TOKENS) / documents);
@@ -87,26 +106,26 @@ async function measure() {
       progress.show(`making random weights: ${10 * Math.floor((10 * done) / total)} %`),
   });
   progress.show('warming up');
-  await ask(engine, { ...timingPrompt(99), blocks: [], namespace: 'warm-up' });
+  await ask(engine, { query: [1], blocks: [[1, 2, 3]], namespace: 'warm-up' });
 
-  const prompt = timingPrompt(1);
+  const prompt = timingPrompt();
+  /** @type {[string, Partial<import('block-attention').GenerateRequest>][]} */
   const runs = [
     ['full attention', { attention: 'full', namespace: 'full' }],
     ['block, nothing cached', { namespace: 'block' }],
     ['block, documents cached', { namespace: 'block' }],
     ['block, cached, other order', { namespace: 'block', blocks: prompt.blocks.toReversed() }],
   ];
-  const results = [];
+  const rows = [];
+  let full;
   for (const [index, [name, options]] of runs.entries()) {
     progress.show(`measuring ${index + 1} of ${runs.length}: ${name}`);
-    results.push([name, await ask(engine, { ...prompt, ...options })]);
+    const result = await ask(engine, { ...prompt, ...options });
+    full ??= timeToFirstToken(result);
+    rows.push(row(name, result, `${((100 * timeToFirstToken(result)) / full).toFixed(1)} %`));
   }
   progress.clear();
 
-  const fullTime = results[0][1].timings.firstToken;
-  const rows = results.map(([name, result]) =>
-    row(name, result, `${((100 * result.timings.firstToken) / fullTime).toFixed(1)} %`),
-  );
   console.log(renderTable(['', 'TTFT', 'FLOPs-TFT', 'tokens reused', 'of full TTFT'], rows));
   await engine.close();
 }

@@ -1,5 +1,6 @@
 // Plain text for the demonstration: a table, and a line on stderr that says what is going on.
 
+/** @param {number} ms */
 export const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 
 /**
@@ -15,9 +16,10 @@ export function renderTable(header, rows) {
       ...rows.filter((cells) => cells.length > 1).map((cells) => cells[column]?.length ?? 0),
     ),
   );
+  /** @param {string[]} cells */
   const line = (cells) =>
     cells
-      .map((cell, column) => cell.padEnd(widths[column]))
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
       .join('  ')
       .trimEnd();
   const body = rows.map((cells) => (cells.length === 1 ? `\n${cells[0]}` : `  ${line(cells)}`));
@@ -28,6 +30,7 @@ export function renderTable(header, rows) {
 export function progressLine(stream = process.stderr) {
   let last = '';
   return {
+    /** @param {string} message */
     show(message) {
       if (message === last) return;
       last = message;
