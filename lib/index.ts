@@ -25,6 +25,7 @@ export type {
 export type { SamplingOptions } from './engine/sampling.js';
 export type { BlockStatus } from './engine/job.js';
 export type { EngineStats } from './engine/stats.js';
+export { Tokenizer, type TokenizerOptions } from './engine/tokenizer.js';
 export { BlockAttentionError, ERROR_CODES, type ErrorCode } from './errors.js';
 export type { ReferenceDocument } from './model/reference-format.js';
 export { SHAPE_NAMES, type ShapeName } from './model/shapes.js';

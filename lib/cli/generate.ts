@@ -1,9 +1,10 @@
 /** `block-attention generate`: lines of requests, or questions of a person. */
-import { open } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
-import { BlockAttentionError, Engine, type LoadOptions } from '../index.js';
+import { Engine, type LoadOptions } from '../index.js';
 import { answerQuestions, readDocument } from './answer-questions.js';
+import type { CommandContext } from './context.js';
+import { openInput } from './input.js';
 import { readLines } from './lines.js';
 import { Output } from './output.js';
 import { serveLines } from './serve-lines.js';
@@ -36,14 +37,6 @@ With questions: each is answered over the documents of --doc; a line on stderr s
 Examples:
   $ block-attention generate --model ./model --input requests.jsonl > results.jsonl
   $ block-attention generate --model ./model --doc a.txt --doc b.txt "Who founded it?" "And when?"`;
-
-export interface CommandContext {
-  stdin: AsyncIterable<Buffer | string>;
-  stdout: NodeJS.WriteStream;
-  stderr: NodeJS.WriteStream;
-  /** Fires when the command is to end early. */
-  signal: AbortSignal;
-}
 
 export function generateCommand(context: CommandContext): Command {
   return new Command('generate')
@@ -91,7 +84,7 @@ async function run(
   const output = new Output(context.stdout);
   // Before the model, which takes longer to load than a wrong path to notice.
   const documents = await Promise.all(options.doc.map(readDocument));
-  const input = options.input === undefined ? undefined : await openInput(options.input, context);
+  const input = options.input === undefined ? undefined : await openInput(options.input, 'requests', context);
   await using engine = await Engine.load(options.model, loadOptions(options, context));
   if (input === undefined) {
     const { attention, maxTokens, temperature } = options;
@@ -103,16 +96,6 @@ async function run(
     await serveLines(engine, readLines(input), output, { concurrency: options.concurrency, signal, warn });
   }
   output.check();
-}
-
-async function openInput(path: string, context: CommandContext): Promise<AsyncIterable<Buffer | string>> {
-  if (path === '-') return context.stdin;
-  try {
-    return (await open(path)).createReadStream();
-  } catch (error) {
-    const cause = error instanceof Error ? error.message : String(error);
-    throw new BlockAttentionError('IO', `Cannot read the requests in ${path}: ${cause}`, { cause: error });
-  }
 }
 
 function loadOptions(options: GenerateOptions, context: CommandContext): LoadOptions {

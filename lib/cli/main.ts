@@ -10,6 +10,7 @@ import { constants } from 'node:os';
 import { Command, CommanderError } from 'commander';
 import { BlockAttentionError } from '../index.js';
 import { generateCommand } from './generate.js';
+import { tokenizeCommand } from './tokenize.js';
 
 const FAILED = 1;
 const WRONG_USAGE = 2;
@@ -35,11 +36,13 @@ process.exitCode = await main();
 
 async function main(): Promise<number> {
   const { stdin, stdout, stderr } = process;
+  const context = { stdin, stdout, stderr, signal: interruption.signal };
   const program = new Command('block-attention')
     .description('LLM inference for retrieval-augmented generation: every document is encoded once')
     .version(manifest.version)
     .exitOverride()
-    .addCommand(generateCommand({ stdin, stdout, stderr, signal: interruption.signal }).exitOverride());
+    .addCommand(generateCommand(context).exitOverride())
+    .addCommand(tokenizeCommand(context).exitOverride());
   try {
     await program.parseAsync();
     return interruptedBy === undefined ? 0 : 128 + constants.signals[interruptedBy];
