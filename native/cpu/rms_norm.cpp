@@ -5,14 +5,12 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
-#include <cmath>
-
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Sums of squares go into 16 lanes whatever the vector width is, and are added in one order, so that AVX2 and AVX-512
-// give the same bits.
+// Sums of squares go into 16 lanes whatever the vector width is, and are added in one order, so
+// that AVX2 and AVX-512 give the same bits.
 constexpr size_t kLanes = 16;
 
 inline float sum_lanes(const float* lanes) {
@@ -27,7 +25,8 @@ void scale_row(const float* x, const float* weight, float factor, int64_t n, flo
   const auto factors = hn::Set(d, factor);
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, x + i), factors), hn::LoadU(d, weight + i)), d, out + i);
+    hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, x + i), factors), hn::LoadU(d, weight + i)), d,
+               out + i);
   }
   for (; i < n; ++i) out[i] = (x[i] * factor) * weight[i];
 }
@@ -45,10 +44,13 @@ void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* 
   }
   float squares = sum_lanes(sums);
   for (; i < n; ++i) squares += x[i] * x[i];
-  scale_row(x, weight, 1.0f / std::sqrt(squares / static_cast<float>(n) + eps), n, out);
+  // Not std::sqrt: an inline function of everybody's, compiled here, could end up in code for older
+  // CPUs.
+  scale_row(x, weight, 1.0f / __builtin_sqrtf(squares / static_cast<float>(n) + eps), n, out);
 }
 
-void add_rms_norm(float* residual, const float* delta, const float* weight, float eps, int64_t n, float* out) {
+void add_rms_norm(float* residual, const float* delta, const float* weight, float eps, int64_t n,
+                  float* out) {
   const hn::CappedTag<float, kLanes> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t i = 0;

@@ -11,10 +11,14 @@ namespace {
 
 std::atomic<uint64_t> count{0};
 
-void* counted(size_t bytes, size_t alignment) {
+void* counted_or_null(size_t bytes, size_t alignment) noexcept {
   count.fetch_add(1, std::memory_order_relaxed);
   const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  void* memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
+  return std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
+}
+
+void* counted(size_t bytes, size_t alignment) {
+  void* memory = counted_or_null(bytes, alignment);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
@@ -34,6 +38,21 @@ void* counted(size_t bytes, size_t alignment) {
 }
 [[gnu::noinline]] void* operator new[](size_t bytes, std::align_val_t align) {
   return counted(bytes, static_cast<size_t>(align));
+}
+// These too, or a sanitizer's own would serve them.
+[[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  return counted_or_null(bytes, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+}
+[[gnu::noinline]] void* operator new[](size_t bytes, const std::nothrow_t&) noexcept {
+  return counted_or_null(bytes, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+}
+[[gnu::noinline]] void* operator new(size_t bytes, std::align_val_t align,
+                                     const std::nothrow_t&) noexcept {
+  return counted_or_null(bytes, static_cast<size_t>(align));
+}
+[[gnu::noinline]] void* operator new[](size_t bytes, std::align_val_t align,
+                                       const std::nothrow_t&) noexcept {
+  return counted_or_null(bytes, static_cast<size_t>(align));
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
