@@ -10,6 +10,7 @@ import { constants } from 'node:os';
 import { Command, CommanderError } from 'commander';
 import { BlockAttentionError } from '../index.js';
 import { generateCommand } from './generate.js';
+import { inspectCommand } from './inspect.js';
 import { tokenizeCommand } from './tokenize.js';
 
 const FAILED = 1;
@@ -37,15 +38,20 @@ process.exitCode = await main();
 async function main(): Promise<number> {
   const { stdin, stdout, stderr } = process;
   const context = { stdin, stdout, stderr, signal: interruption.signal };
+  let done = 0;
+  const fail = () => {
+    done = FAILED;
+  };
   const program = new Command('block-attention')
     .description('LLM inference for retrieval-augmented generation: every document is encoded once')
     .version(manifest.version)
     .exitOverride()
     .addCommand(generateCommand(context).exitOverride())
+    .addCommand(inspectCommand(context, fail).exitOverride())
     .addCommand(tokenizeCommand(context).exitOverride());
   try {
     await program.parseAsync();
-    return interruptedBy === undefined ? 0 : 128 + constants.signals[interruptedBy];
+    return interruptedBy === undefined ? done : 128 + constants.signals[interruptedBy];
   } catch (error) {
     if (interruptedBy !== undefined) return 128 + constants.signals[interruptedBy];
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : WRONG_USAGE;

@@ -98,8 +98,13 @@ function checkDevice(value: unknown): void {
   checkChoice(value, 'device', DEVICES);
 }
 
-function defaultCacheBytes(): number {
+export function defaultCacheBytes(): number {
+  return Math.floor(memoryBytes() / 4);
+}
+
+/** Memory that this process may use. */
+export function memoryBytes(): number {
   // 0: no limit is known; without a limit some systems name an absurdly large one.
   const limit = process.constrainedMemory() || Number.POSITIVE_INFINITY;
-  return Math.floor(Math.min(totalmem(), limit) / 4);
+  return Math.min(totalmem(), limit);
 }

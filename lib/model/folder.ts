@@ -33,7 +33,8 @@ export async function loadModelFolder(
   return { path: folder, config, weights, generation, tokenizer };
 }
 
-async function checkFolder(folder: string): Promise<void> {
+/** IO unless there is a folder of that path. */
+export async function checkFolder(folder: string): Promise<void> {
   let isFolder: boolean;
   try {
     isFolder = (await stat(folder)).isDirectory();

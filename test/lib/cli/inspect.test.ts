@@ -1,0 +1,33 @@
+import { expect, it } from 'vitest';
+import { temporaryFolder } from '../model/temporary-folder.js';
+import { runCommand } from './process.js';
+
+it('describes a model for a person', async () => {
+  const args = ['inspect', 'models/tiny-rag', '--cache-bytes', '1M', '--kv-dtype', 'f32'];
+  const { stdout, stderr, code } = await runCommand(args);
+  expect([code, stderr]).toEqual([0, '']);
+  expect(stdout).toMatch(/^architecture +LlamaForCausalLM$/m);
+  expect(stdout).toMatch(/^parameters +2\.3 million$/m);
+  expect(stdout).toMatch(/^KV states +5\.00 KiB a token in f32$/m);
+  expect(stdout).toMatch(/^cache +1\.00 MiB hold 204 tokens$/m);
+  expect(stdout).toMatch(/^supported +yes$/m);
+});
+
+it('gives the report as JSON', async () => {
+  const { stdout, code } = await runCommand(['inspect', '--json', 'models/tiny-rag']);
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ supported: true, kv: { bytesPerToken: 2560 } });
+});
+
+it('exits with 1 and says why if the model cannot be used', async () => {
+  const folder = temporaryFolder({ 'config.json': { architectures: ['GPT2LMHeadModel'] } });
+  const { stdout, stderr, code } = await runCommand(['inspect', folder]);
+  expect([code, stderr]).toEqual([1, '']);
+  expect(stdout).toMatch(/^supported +no$/m);
+  expect(stdout).toMatch(/^ {2}UNSUPPORTED: .*GPT2LMHeadModel/m);
+  expect(await runCommand(['inspect', 'none'])).toMatchObject({
+    code: 1,
+    stdout: '',
+    stderr: expect.stringMatching(/^block-attention: IO: /),
+  });
+});
