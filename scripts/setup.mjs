@@ -16,7 +16,13 @@ async function ensurePackagesOf(folder, what) {
   const at = `${root}${folder}`;
   if (mtimeOf(`${at}node_modules/.package-lock.json`) >= mtimeOf(`${at}package-lock.json`)) return;
   const prefix = folder === '' ? [] : ['--prefix', folder];
-  await runStep(`installing ${what}`, 'npm', ['ci', ...prefix, '--ignore-scripts', '--no-audit', '--no-fund']);
+  await runStep(`installing ${what}`, 'npm', [
+    'ci',
+    ...prefix,
+    '--ignore-scripts',
+    '--no-audit',
+    '--no-fund',
+  ]);
 }
 
 /** The npm packages of the repository. */
