@@ -60,5 +60,7 @@ function isErrorCode(code: unknown): code is ErrorCode {
 export function toBlockAttentionError(error: unknown): BlockAttentionError {
   if (error instanceof BlockAttentionError) return error;
   const code = error instanceof Error && 'code' in error && isErrorCode(error.code) ? error.code : 'INTERNAL';
-  return new BlockAttentionError(code, error instanceof Error ? error.message : String(error), { cause: error });
+  return new BlockAttentionError(code, error instanceof Error ? error.message : String(error), {
+    cause: error,
+  });
 }

@@ -56,11 +56,15 @@ export interface NativeEngineOptions {
   cacheBytes: number;
   /** Most rows of one step. */
   maxBatchTokens: number;
+  /** No sequence may end behind this position of its prompt, maxTokens included. */
+  maxPositions: number;
 }
 
 export interface NativeEngineInfo {
   /** E.g. "cpu avx512, 2 threads". */
   device: string;
+  /** Names whatever of the device changes a bit of the results: equal numerics, equal bits. Not the number of threads. */
+  numerics: string;
   pageTokens: number;
   pageBytes: number;
   /** Pages in the pool. */
@@ -98,7 +102,10 @@ export interface NativeGenerationParams {
  * its block; with it, the own block is the final block. The own block's id is the sequence's id.
  */
 export interface NativeSequence {
-  /** Chosen by the caller, not in use, >= 0. */
+  /**
+   * Chosen by the caller, >= 0, not in use. Better never used before: what was under way when an id was released may
+   * still be reported.
+   */
   id: number;
   /** Blocks that the rows see: ids of sequences submitted before (also earlier in the same call), done or not. */
   segments: { id: number; offset: number }[];
@@ -208,7 +215,11 @@ export function nativeNow(): number {
 
 /**
  * Loads a model into a new native engine. `onEvents` is called on the event loop with what happened since the last
- * call. Rejects with a BlockAttentionError; ABORTED if `signal` fired.
+ * call. Rejects with a BlockAttentionError; ABORTED if `signal` fired. What `onProgress` throws ends loading, and is
+ * thrown.
+ *
+ * The engine lives until `close()`, or until nothing refers to it any more; `onEvents` must not refer to it while nothing
+ * runs, or it is never collected.
  */
 export async function loadNativeEngine(
   config: NativeModelConfig,
@@ -220,16 +231,28 @@ export async function loadNativeEngine(
 ): Promise<NativeEngine> {
   const native = loadAddon();
   if (signal?.aborted) throw new BlockAttentionError('ABORTED', 'Loading was aborted before it began.');
-  try {
-    const loading = native.load(config, weights, options, onEvents, (done, total) => onProgress({ done, total }));
-    const abort = () => loading.abort();
-    signal?.addEventListener('abort', abort, { once: true });
+  let thrown: { error: unknown } | undefined;
+  const abort = () => loading?.abort();
+  const report = (done: number, total: number) => {
+    if (thrown !== undefined) return;
     try {
-      return await loading.promise;
-    } finally {
-      signal?.removeEventListener('abort', abort);
+      onProgress({ done, total });
+    } catch (error) {
+      thrown = { error };
+      abort();
     }
+  };
+  let loading: ReturnType<NativeAddon['load']> | undefined;
+  try {
+    loading = native.load(config, weights, options, onEvents, report);
+    signal?.addEventListener('abort', abort, { once: true });
+    const engine = await loading.promise;
+    if (thrown === undefined) return engine;
+    await engine.close();
   } catch (error) {
-    throw toBlockAttentionError(error);
+    if (thrown === undefined) throw toBlockAttentionError(error);
+  } finally {
+    signal?.removeEventListener('abort', abort);
   }
+  throw thrown.error;
 }
