@@ -8,6 +8,9 @@
 
 namespace block_attention {
 
+// The machine's memory.
+size_t physical_memory_bytes();
+
 // Throws Error(kOutOfMemory).
 Buffer allocate_host_memory(size_t bytes);
 

@@ -2,10 +2,10 @@
 
 #include <sys/mman.h>
 
-#include <limits>
 #include <string>
 
 #include "core/error.hpp"
+#include "cpu/host_memory.hpp"
 
 namespace block_attention {
 namespace {
@@ -37,9 +37,14 @@ CpuKvStorage::CpuKvStorage(const KvShape& shape, int32_t pages)
   if (shape.num_layers < 1 || shape.num_kv_heads < 1 || shape.head_dim < 1 || pages < 0) {
     throw Error(ErrorCode::kInvalidArgument, "the KV shape has a size below 1");
   }
-  if (static_cast<size_t>(pages) >
-      (std::numeric_limits<size_t>::max() / 2 - kTailBytes) / page_bytes_) {
-    throw Error(ErrorCode::kOutOfMemory, "the KV pool is larger than the address space");
+  // The reservation below succeeds at almost any size; the system would end the process once too
+  // many pages are written.
+  const size_t memory = physical_memory_bytes();
+  if (static_cast<size_t>(pages) > memory / page_bytes_) {
+    throw Error(ErrorCode::kOutOfMemory,
+                "the KV pool of " + std::to_string(pages) + " pages of " +
+                    std::to_string(page_bytes_) + " bytes is larger than the machine's memory of " +
+                    std::to_string(memory) + " bytes; give the cache a smaller budget");
   }
   mapped_bytes_ = static_cast<size_t>(pages) * page_bytes_ + kTailBytes;
   void* data = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE,
