@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "cpu/attention.hpp"
+#include "cpu/attention_kernels.hpp"
 #include "cpu/cpu_vector.hpp"
 #include "cpu/host_memory.hpp"
 #include "cpu/kv_storage.hpp"
@@ -36,6 +37,15 @@ class CpuBackend final : public Backend {
     const int threads = pool_.threads();
     return std::string("cpu ") + isa_name(isa_) + ", " + std::to_string(threads) +
            (threads == 1 ? " thread" : " threads");
+  }
+  std::string numerics() const override {
+    // AVX2 and AVX-512 sum in the same order and fuse the same operations.
+#if defined(__aarch64__)
+    const char* family = "neon";
+#else
+    const char* family = isa_ == Isa::kPortable ? "portable" : "avx";
+#endif
+    return std::string("cpu ") + family + ", f32, cuts of " + std::to_string(kCutKeys) + " keys";
   }
   DType activation_dtype() const override { return DType::kF32; }
   Buffer allocate(size_t bytes) override { return allocate_host_memory(bytes); }

@@ -4,7 +4,9 @@
 #include <chrono>
 #include <exception>
 #include <limits>
+#include <iterator>
 #include <new>
+#include <system_error>
 
 namespace block_attention {
 namespace {
@@ -30,7 +32,8 @@ Engine::Engine(ModelConfig config, std::unique_ptr<Backend> backend, ModelWeight
       backend_(std::move(backend)),
       weights_(std::move(weights)),
       sink_(std::move(sink)),
-      max_batch_tokens_(options.max_batch_tokens) {
+      max_batch_tokens_(options.max_batch_tokens),
+      max_positions_(options.max_positions) {
   if (max_batch_tokens_ < 1) throw Error(ErrorCode::kInvalidArgument, "maxBatchTokens must be at least 1");
   const KvShape shape = {config_.num_layers, config_.num_kv_heads, config_.head_dim, options.kv_dtype};
   const size_t page_bytes = backend_->kv_page_bytes(shape);
@@ -38,8 +41,12 @@ Engine::Engine(ModelConfig config, std::unique_ptr<Backend> backend, ModelWeight
   kv_ = backend_->make_kv_storage(shape, pages);
   pool_ = std::make_shared<PagePool>(pages, kv_->page_tokens());
   forward_ = std::make_unique<Forward>(config_, weights_, *backend_, *kv_, max_batch_tokens_);
-  info_ = {backend_->description(), kv_->page_tokens(), page_bytes, pages, weights_.bytes()};
-  thread_ = std::thread([this] { run(); });
+  info_ = {backend_->description(), backend_->numerics(), kv_->page_tokens(), page_bytes, pages, weights_.bytes()};
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error& error) {
+    throw Error(ErrorCode::kOutOfMemory, std::string("the engine thread could not be started: ") + error.what());
+  }
 }
 
 Engine::~Engine() { close(); }
@@ -61,8 +68,10 @@ void Engine::check(const SequenceSpec& spec) const {
     for (const auto& [token, bias] : spec.generation->sampling.logit_bias) check_token(token);
     capacity += spec.generation->max_tokens;
   }
-  if (spec.offset < 0 || spec.offset + capacity > std::numeric_limits<int32_t>::max()) {
-    throw Error(ErrorCode::kInvalidArgument, "offset plus length of a sequence must fit 31 bits");
+  if (spec.offset < 0 || spec.offset + capacity > max_positions_) {
+    throw Error(ErrorCode::kInvalidArgument, "sequence " + std::to_string(spec.id) + " ends at position " +
+                                                 std::to_string(spec.offset + capacity) + ", the most is " +
+                                                 std::to_string(max_positions_));
   }
 }
 
@@ -111,12 +120,22 @@ void Engine::submit(std::vector<SequenceSpec> specs) {
     auto own = std::make_shared<BlockProgress>(pool_, tokens, capacity);
     batch.push_back(std::make_shared<Sequence>(std::move(spec), std::move(segments), std::move(own)));
   }
-  for (const SequencePtr& sequence : batch) {
-    sequences_.emplace(sequence->id(), sequence);
-    inbox_.push_back(sequence);
-  }
+  take_up(batch);
   stats_.running += static_cast<int32_t>(batch.size());
   work_.notify_one();
+}
+
+void Engine::take_up(const std::vector<SequencePtr>& batch) {
+  const auto unfinished = static_cast<size_t>(stats_.running) + batch.size();
+  if (inbox_.capacity() < unfinished) inbox_.reserve(2 * unfinished);
+  size_t known = 0;
+  try {
+    for (; known < batch.size(); ++known) sequences_.emplace(batch[known]->id(), batch[known]);
+  } catch (...) {
+    for (size_t i = 0; i < known; ++i) sequences_.erase(batch[i]->id());
+    throw;
+  }
+  inbox_.insert(inbox_.end(), batch.begin(), batch.end());
 }
 
 void Engine::abort(int64_t id) {
@@ -171,7 +190,13 @@ void Engine::run() {
 bool Engine::wait_for_work() {
   std::unique_lock lock(mutex_);
   work_.wait(lock, [this] { return stop_ || !inbox_.empty() || !active_.empty(); });
-  active_.insert(active_.end(), inbox_.begin(), inbox_.end());
+  // An exception could not be reported from here, so nothing is allocated: whichever of the two has room takes all.
+  if (active_.capacity() < active_.size() + inbox_.size()) {
+    inbox_.insert(inbox_.begin(), std::make_move_iterator(active_.begin()), std::make_move_iterator(active_.end()));
+    active_.swap(inbox_);
+  } else {
+    active_.insert(active_.end(), std::make_move_iterator(inbox_.begin()), std::make_move_iterator(inbox_.end()));
+  }
   inbox_.clear();
   return !stop_;
 }
@@ -188,7 +213,7 @@ void Engine::drop_ended(std::vector<SequenceEvent>& events) {
       event.finish = sequence->abort ? Finish::kAborted : Finish::kError;
       if (orphaned) {
         event.error_code = ErrorCode::kAborted;
-        event.error_message = "a block that this sequence sees was aborted";
+        event.error_message = "a block that this sequence sees was aborted or failed";
       }
       events.push_back(std::move(event));
     }
@@ -206,22 +231,22 @@ void Engine::finish(Sequence& sequence) {
 }
 
 void Engine::compute_step(std::vector<SequenceEvent>& events) {
-  schedule_step(active_, max_batch_tokens_, scheduled_);
-  if (scheduled_.empty()) return;
-  uint64_t step_number;
-  {
-    const std::lock_guard lock(mutex_);
-    step_number = ++stats_.steps;
-    for (const ScheduledRows& rows : scheduled_) stats_.rows += static_cast<uint64_t>(rows.rows);
-  }
-  const double start = now_ms();
-  for (const ScheduledRows& rows : scheduled_) {
-    rows.sequence->last_step = step_number;
-    if (!rows.sequence->started) rows.sequence->started_at = start;
-    rows.sequence->started = true;
-  }
-
   try {
+    schedule_step(active_, max_batch_tokens_, scheduled_);
+    if (scheduled_.empty()) return;
+    uint64_t step_number;
+    {
+      const std::lock_guard lock(mutex_);
+      step_number = ++stats_.steps;
+      for (const ScheduledRows& rows : scheduled_) stats_.rows += static_cast<uint64_t>(rows.rows);
+    }
+    const double start = now_ms();
+    for (const ScheduledRows& rows : scheduled_) {
+      rows.sequence->last_step = step_number;
+      if (!rows.sequence->started) rows.sequence->started_at = start;
+      rows.sequence->started = true;
+    }
+
     const Step& step = builder_.build(scheduled_);
     const std::vector<int32_t>& outputs = builder_.outputs();
     sampling_rows_.clear();

@@ -1,7 +1,7 @@
 // The engine: one long-lived thread that computes steps as long as there are unfinished sequences, and tells an event
 // sink what came out. Decoding never waits for the caller: a drawn token feeds the next step here.
 //
-// submit, abort, release and stats may be called from any thread; close from any thread, once.
+// submit, abort, release and stats may be called from any thread; close from one thread at a time.
 #pragma once
 
 #include <condition_variable>
@@ -25,10 +25,13 @@ struct EngineOptions {
   DType kv_dtype = DType::kBF16;
   size_t cache_bytes = 0;
   int32_t max_batch_tokens = 0;
+  // A prompt and its answer end before this position: bounds the RoPE table.
+  int32_t max_positions = 1 << 20;
 };
 
 struct EngineInfo {
   std::string device;
+  std::string numerics;  // Backend::numerics()
   int32_t page_tokens = 0;
   size_t page_bytes = 0;
   int32_t pages = 0;
@@ -52,7 +55,7 @@ class Engine {
 
   const EngineInfo& info() const { return info_; }
 
-  // Takes up all or, on an Error, none.
+  // Takes up all or, on an exception, none.
   void submit(std::vector<SequenceSpec> specs);
   void abort(int64_t id);
   void release(int64_t id);
@@ -68,6 +71,7 @@ class Engine {
   void check_token(int32_t token) const;
 
   void run();
+  void take_up(const std::vector<SequencePtr>& batch);
   bool wait_for_work();
   void drop_ended(std::vector<SequenceEvent>& events);
   void compute_step(std::vector<SequenceEvent>& events);
@@ -85,11 +89,14 @@ class Engine {
   EventSink sink_;
   EngineInfo info_;
   const int32_t max_batch_tokens_;
+  const int32_t max_positions_;
 
   mutable std::mutex mutex_;
   std::condition_variable work_;
   std::unordered_map<int64_t, SequencePtr> sequences_;  // every id that is not released
-  std::vector<SequencePtr> inbox_;                      // submitted, not yet seen by the thread
+  // Submitted, not yet seen by the thread. Has room for all that is unfinished, so that the thread need not allocate to
+  // take it over.
+  std::vector<SequencePtr> inbox_;
   bool stop_ = false;
   EngineStats stats_;
 

@@ -78,6 +78,9 @@ class Backend {
 
   // E.g. "cpu avx512, 2 threads".
   virtual std::string description() const = 0;
+  // Names whatever changes a bit of the results, and nothing else: kernel family, cut grid, compute type. Backends of
+  // equal numerics give equal bits.
+  virtual std::string numerics() const = 0;
   virtual DType activation_dtype() const = 0;
 
   // Throws Error(kOutOfMemory).
