@@ -4,7 +4,7 @@ import { BlockCache } from '../cache/block-cache.js';
 import type { CachedBlock } from '../cache/cached-block.js';
 import { type BlockKey, KeyScheme } from '../cache/key.js';
 import { BlockAttentionError } from '../errors.js';
-import type { BlockInput } from '../model/types.js';
+import type { BlockInput, TokenizerHandle } from '../model/types.js';
 import type { NativeEngine } from '../native.js';
 import { type Plan, planBlocks } from './blocks.js';
 import { checkDeletion, type DeleteTarget } from './deletion.js';
@@ -34,6 +34,9 @@ export interface CloseOptions {
   /** Let what was asked for end first. false unless said: it fails with CLOSED. */
   drain?: boolean | undefined;
 }
+
+/** Closes tokenizers whose engine was dropped without close(). Registered with what running generations hold, too. */
+const abandonedTokenizers = new FinalizationRegistry<TokenizerHandle>((tokenizer) => void tokenizer.close());
 
 /** Most blocks of one admission of `encode`. */
 const ENCODE_BLOCKS = 64;
@@ -74,7 +77,10 @@ export class Engine {
     this.#native = native;
     this.#cache = new BlockCache({ abort: (id) => native.abort(id), release: (id) => native.release(id) });
     const scheduler = new Scheduler(native, this.#cache);
-    parts.events.deliver = (events) => scheduler.onEvents(events);
+    // The addon holds its listener for as long as it lives: if that held the scheduler, and so the native engine, an engine
+    // that is dropped without close() could never be collected. While it computes, the scheduler holds itself.
+    const listener = new WeakRef(scheduler);
+    parts.events.deliver = (events) => listener.deref()?.onEvents(events);
     this.#context = {
       config,
       defaults,
@@ -83,13 +89,14 @@ export class Engine {
       keys: new KeyScheme({
         modelId: randomUUID(),
         kvLayout: `${parts.kvDtype} pages of ${native.info.pageTokens}`,
-        numerics: native.info.device,
+        numerics: native.info.numerics,
         invFreq: config.native.invFreq,
         ropeAttentionFactor: config.native.ropeAttentionFactor,
       }),
       scheduler,
       checkOpen: () => this.#checkOpen(),
     };
+    if (tokenizer !== undefined) abandonedTokenizers.register(this.#context, tokenizer);
     this.device = native.info.device;
     this.model = {
       architecture: config.architecture,

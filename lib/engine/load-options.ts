@@ -29,7 +29,7 @@ export interface RandomOptions extends LoadOptions {
 }
 
 export interface CheckedLoadOptions {
-  native: NativeEngineOptions;
+  native: Omit<NativeEngineOptions, 'maxPositions'>;
   onProgress: (progress: NativeLoadProgress) => void;
   signal: AbortSignal | undefined;
 }

@@ -49,7 +49,7 @@ export async function loadParts(
   const loadingEngine = loadNative(
     folder.config.native,
     folder.weights,
-    checked.native,
+    { ...checked.native, maxPositions: folder.config.maxPositions },
     (batch) => events.deliver(batch),
     checked.onProgress,
     signal,
@@ -87,7 +87,7 @@ export async function randomParts(
   const native = await loadNative(
     config.native,
     { seed: checked.seed, dtype: checked.dtype },
-    checked.native,
+    { ...checked.native, maxPositions: config.maxPositions },
     (batch) => events.deliver(batch),
     checked.onProgress,
     checked.signal,

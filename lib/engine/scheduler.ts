@@ -34,6 +34,12 @@ interface LookUp {
   statuses: BlockStatus[];
 }
 
+/**
+ * Schedulers whose native engine computes. Nothing else need hold them: a caller may have kept no more than a promise of
+ * an answer, which does not hold what will settle it.
+ */
+const computing = new Set<Scheduler>();
+
 export class Scheduler {
   readonly #native: NativeEngine;
   readonly #cache: BlockCache;
@@ -99,6 +105,7 @@ export class Scheduler {
     for (const event of events) {
       if (event.finish !== undefined) {
         this.#unfinished.delete(event.id);
+        if (this.#unfinished.size === 0) computing.delete(this);
         ended = true;
       }
       // A user may close the engine on hearing its news.
@@ -110,6 +117,7 @@ export class Scheduler {
   /** Fails all jobs; from now on nothing is told to the native engine. */
   close(error: BlockAttentionError): void {
     this.#closed = true;
+    computing.delete(this);
     const jobs = [...this.#queue, ...this.#active.keys()];
     this.#queue.clear();
     this.#active.clear();
@@ -250,6 +258,7 @@ export class Scheduler {
       try {
         this.#native.submit(sequences);
         for (const { id } of sequences) this.#unfinished.add(id);
+        computing.add(this);
         return true;
       } catch (error) {
         if (toBlockAttentionError(error).code !== 'OUT_OF_PAGES') throw error;

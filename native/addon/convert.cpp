@@ -27,7 +27,7 @@ ModelConfig model_config(const Napi::Value& value) {
   config.num_heads = integer("numHeads");
   config.num_kv_heads = integer("numKvHeads");
   config.head_dim = integer("headDim");
-  config.rms_norm_eps = static_cast<float>(as_number(object.Get("rmsNormEps"), "config.rmsNormEps"));
+  config.rms_norm_eps = as_float(object.Get("rmsNormEps"), "config.rmsNormEps", 0, 1e6);
   config.tie_word_embeddings = as_bool(object.Get("tieWordEmbeddings"), "config.tieWordEmbeddings");
   config.qk_norm = as_bool(object.Get("qkNorm"), "config.qkNorm");
   config.windows = as_vector<int32_t>(object.Get("windows"), "config.windows",
@@ -56,13 +56,7 @@ TensorLocation tensor_location(const Napi::Value& value, const std::string& fiel
 SamplingParams sampling_params(const Napi::Value& value, const std::string& field) {
   const Napi::Object object = as_object(value, field);
   const auto number = [&](const char* name, double low, double high) {
-    const std::string path = field + "." + name;
-    const double result = as_number(object.Get(name), path);
-    if (result < low || result > high) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  path + " must lie between " + std::to_string(low) + " and " + std::to_string(high));
-    }
-    return static_cast<float>(result);
+    return as_float(object.Get(name), field + "." + name, low, high);
   };
   SamplingParams params;
   params.temperature = number("temperature", 0, 1e6);
@@ -78,7 +72,7 @@ SamplingParams sampling_params(const Napi::Value& value, const std::string& fiel
       object.Get("logitBias"), field + ".logitBias", [](const Napi::Value& v, const std::string& name) {
         const Napi::Array pair = as_array(v, name);
         return std::pair<int32_t, float>(as_int32(pair.Get(0u), name + "[0]"),
-                                         static_cast<float>(as_number(pair.Get(1u), name + "[1]")));
+                                         as_float(pair.Get(1u), name + "[1]", -1e6, 1e6));
       });
   return params;
 }
@@ -174,6 +168,7 @@ LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights, const 
       static_cast<size_t>(as_integer(options_object.Get("cacheBytes"), "options.cacheBytes", 1, kMaxSafeInteger));
   spec.options.max_batch_tokens =
       static_cast<int32_t>(as_integer(options_object.Get("maxBatchTokens"), "options.maxBatchTokens", 1, 1 << 16));
+  spec.options.max_positions = as_int32(options_object.Get("maxPositions"), "options.maxPositions", 1);
   return spec;
 }
 
@@ -186,6 +181,7 @@ int64_t sequence_id(const Napi::Value& value) { return as_integer(value, "id", 0
 Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("device", info.device);
+  object.Set("numerics", info.numerics);
   object.Set("pageTokens", info.page_tokens);
   object.Set("pageBytes", static_cast<double>(info.page_bytes));
   object.Set("pages", info.pages);

@@ -2,9 +2,11 @@
 
 #include <exception>
 #include <new>
+#include <system_error>
 #include <utility>
 
 #include "addon/engine_wrap.hpp"
+#include "addon/guard.hpp"
 #include "cpu/cpu_backend.hpp"
 #include "model/file_weights.hpp"
 #include "model/random_weights.hpp"
@@ -51,10 +53,11 @@ std::shared_ptr<EngineState> EngineState::create(Napi::Env env, Napi::Function o
   state->on_events_ = Napi::Persistent(on_events);
   state->on_progress_ = Napi::Persistent(on_progress);
   // The context holds the state until the thread-safe function is gone.
-  auto* holder = new std::shared_ptr<EngineState>(state);
-  state->waker_ = Waker::New(env, "block_attention", 0, 1, holder,
+  auto holder = std::make_unique<std::shared_ptr<EngineState>>(state);
+  state->waker_ = Waker::New(env, "block_attention", 0, 1, holder.get(),
                              [](Napi::Env, void*, std::shared_ptr<EngineState>* context) { delete context; },
                              static_cast<void*>(nullptr));
+  static_cast<void>(holder.release());
   // Hooks run last in, first out: ours comes before the thread-safe function's own.
   napi_add_env_cleanup_hook(env, at_environment_end, state.get());
   return state;
@@ -63,7 +66,12 @@ std::shared_ptr<EngineState> EngineState::create(Napi::Env env, Napi::Function o
 Napi::Promise EngineState::start_loading(LoadSpec spec) {
   loading_.emplace(Napi::Promise::Deferred::New(env_));
   Napi::Promise promise = loading_->Promise();
-  loader_ = std::thread([this, spec = std::move(spec)]() mutable { load(std::move(spec)); });
+  try {
+    loader_ = std::thread([this, spec = std::move(spec)]() mutable { load(std::move(spec)); });
+  } catch (...) {
+    release_waker();
+    throw;
+  }
   return promise;
 }
 
@@ -88,6 +96,8 @@ void EngineState::load(LoadSpec spec) {
   } catch (const std::exception& error) {
     failure = Failure{ErrorCode::kInternal, error.what()};
   }
+  // A promise is not settled before everything it stands for is freed.
+  spec = {};
   const std::lock_guard lock(mutex_);
   loaded_ = std::move(engine);
   load_failure_ = std::move(failure);
@@ -119,7 +129,10 @@ void EngineState::wake() {
 void EngineState::call_js(Napi::Env env, Napi::Function, std::shared_ptr<EngineState>* holder, Wake*) {
   if (env == nullptr || holder == nullptr) return;  // the environment is going down
   const std::shared_ptr<EngineState> state = *holder;
-  state->drain(env);
+  guard(env, [&] {
+    state->drain(env);
+    return env.Undefined();
+  });
 }
 
 void EngineState::drain(Napi::Env env) {
@@ -140,15 +153,27 @@ void EngineState::drain(Napi::Env env) {
     closed = std::exchange(closing_ended_, false);
   }
   const Napi::HandleScope scope(env);
-  if (progress) on_progress_.Call({Napi::Number::New(env, done), Napi::Number::New(env, total)});
-  if (loaded) settle_loading(env);
-  if (!events.empty()) on_events_.Call({to_js(env, events)});
+  // Every piece of news comes once, so what one callback throws must not keep the others from theirs.
+  std::exception_ptr failure;
+  const auto attempt = [&failure](auto&& body) {
+    try {
+      body();
+    } catch (...) {
+      if (!failure) failure = std::current_exception();
+    }
+  };
+  if (progress && !on_progress_.IsEmpty()) {
+    attempt([&] { on_progress_.Call({Napi::Number::New(env, done), Napi::Number::New(env, total)}); });
+  }
+  if (loaded) attempt([&] { settle_loading(env); });
+  if (!events.empty() && !on_events_.IsEmpty()) attempt([&] { on_events_.Call({to_js(env, events)}); });
   if (closed) {
-    settle_closing(env);
-  } else if (loop_held_ && engine_ && !closed_ && engine_->stats().running == 0) {
-    waker_.Unref(env);
+    attempt([&] { settle_closing(env); });
+  } else if (loop_held_ && engine_ && engine_->stats().running == 0) {
+    attempt([&] { waker_.Unref(env); });
     loop_held_ = false;
   }
+  if (failure) std::rethrow_exception(failure);
 }
 
 void EngineState::hold_loop() {
@@ -160,14 +185,27 @@ void EngineState::hold_loop() {
 void EngineState::settle_loading(Napi::Env env) {
   loader_.join();
   engine_ = std::move(loaded_);
+  // Whatever the caller's function holds, perhaps the engine, must not live as long as the engine.
+  on_progress_.Reset();
   Napi::Promise::Deferred deferred = *std::exchange(loading_, std::nullopt);
-  if (!load_failure_) {
-    Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(engine_->info().weight_bytes));
-    deferred.Resolve(EngineWrap::create(env, shared_from_this()));
+  if (load_failure_) {
+    release_waker();
+    deferred.Reject(to_js_error(env, load_failure_->code, load_failure_->message).Value());
     return;
   }
-  deferred.Reject(to_js_error(env, load_failure_->code, load_failure_->message).Value());
-  release_waker();
+  account(static_cast<int64_t>(engine_->info().weight_bytes));
+  try {
+    deferred.Resolve(EngineWrap::create(env, shared_from_this()));
+  } catch (const Napi::Error& error) {
+    abandon();
+    deferred.Reject(error.Value());
+  }
+}
+
+// Tells V8 how much memory hangs on the JavaScript object, so that it collects one that was dropped.
+void EngineState::account(int64_t external_bytes) {
+  Napi::MemoryManagement::AdjustExternalMemory(env_, external_bytes - external_bytes_);
+  external_bytes_ = external_bytes;
 }
 
 Engine& EngineState::engine() const {
@@ -177,30 +215,45 @@ Engine& EngineState::engine() const {
 
 Napi::Promise EngineState::close(Napi::Env env) {
   Napi::Promise::Deferred deferred = Napi::Promise::Deferred::New(env);
-  if (engine_ == nullptr) {
+  if (gone_) {
     deferred.Resolve(env.Undefined());
     return deferred.Promise();
   }
   closing_.push_back(deferred);
   if (closed_) return deferred.Promise();
-  closed_ = true;
   hold_loop();
-  // Waiting for the running step would block the event loop, so another thread waits.
-  closer_ = std::thread([this] {
-    engine_->close();
-    const std::lock_guard lock(mutex_);
-    closing_ended_ = true;
-    wake();
-  });
+  begin_closing();
   return deferred.Promise();
 }
 
+void EngineState::abandon() {
+  if (!closed_) begin_closing();
+}
+
+void EngineState::begin_closing() {
+  closed_ = true;
+  const auto ended = [this] {
+    const std::lock_guard lock(mutex_);
+    closing_ended_ = true;
+    wake();
+  };
+  try {
+    closer_ = std::thread([engine = std::move(engine_), ended]() mutable {
+      engine.reset();
+      ended();
+    });
+  } catch (const std::system_error&) {
+    // No thread could be started. The engine went down with the function that it was moved into.
+    ended();
+  }
+}
+
 void EngineState::settle_closing(Napi::Env env) {
-  closer_.join();
-  Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(engine_->info().weight_bytes));
-  engine_.reset();
-  for (const Napi::Promise::Deferred& deferred : std::exchange(closing_, {})) deferred.Resolve(env.Undefined());
+  if (closer_.joinable()) closer_.join();
+  gone_ = true;
+  account(0);
   release_waker();
+  for (const Napi::Promise::Deferred& deferred : std::exchange(closing_, {})) deferred.Resolve(env.Undefined());
 }
 
 void EngineState::close_now() {
@@ -211,6 +264,7 @@ void EngineState::close_now() {
   if (closer_.joinable()) closer_.join();
   loaded_.reset();
   engine_.reset();
+  account(0);
   release_waker();
 }
 
@@ -224,7 +278,7 @@ void EngineState::release_waker() {
 }
 
 void EngineState::at_environment_end(void* state) {
-  // The hook is being run, so it must not be removed any more; everything else is the ordinary end.
+  // Nothing of JavaScript runs any more, so this may and must wait for the threads.
   static_cast<EngineState*>(state)->close_now();
 }
 

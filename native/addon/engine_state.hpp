@@ -2,7 +2,9 @@
 // JavaScript, and the thread-safe function that wakes its event loop. Only the JavaScript thread touches N-API values.
 //
 // Life: created by load(); the loader thread makes the engine; close(), the garbage collector or the end of the
-// environment end it. The thread-safe function is released last, after every native thread is joined.
+// environment end it. The engine is always ended by a thread of its own, since waiting for the running step and giving
+// gigabytes back would hold the event loop up; only the end of the environment waits. The thread-safe function is released
+// last, after every native thread is joined, and keeps this object alive until then.
 #pragma once
 
 #include <napi.h>
@@ -29,8 +31,8 @@ class EngineState : public std::enable_shared_from_this<EngineState> {
   Napi::Promise start_loading(LoadSpec spec);
   void abort_loading() { abort_loading_ = true; }
   Napi::Promise close(Napi::Env env);
-  // Stops and joins everything now; for the garbage collector and the environment's end.
-  void close_now();
+  // The JavaScript object is gone: begins to close, and waits for nothing.
+  void abandon();
   // Keeps the event loop alive while sequences run.
   void hold_loop();
   // Throws Error(kClosed) after close.
@@ -50,7 +52,10 @@ class EngineState : public std::enable_shared_from_this<EngineState> {
   void wake();
   void drain(Napi::Env env);                        // JavaScript thread
   void settle_loading(Napi::Env env);
+  void begin_closing();
   void settle_closing(Napi::Env env);
+  void account(int64_t external_bytes);
+  void close_now();
   void release_waker();
   static void at_environment_end(void* state);
 
@@ -65,7 +70,9 @@ class EngineState : public std::enable_shared_from_this<EngineState> {
   std::thread loader_;
   std::thread closer_;
   std::unique_ptr<Engine> engine_;
+  int64_t external_bytes_ = 0;  // that V8 was told of
   bool closed_ = false;
+  bool gone_ = false;  // closed, and everything is freed
   std::atomic<bool> abort_loading_{false};
 
   std::mutex mutex_;  // guards what follows

@@ -43,13 +43,14 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
 }
 
 EngineWrap::~EngineWrap() {
-  if (state_) state_->close_now();
+  if (state_) state_->abandon();
 }
 
 Napi::Value EngineWrap::submit(const Napi::CallbackInfo& info) {
   return guard(info.Env(), [&] {
-    Engine& engine = state_->engine();
-    engine.submit(sequence_specs(info[0]));
+    // Reading the argument may run code of the caller, which may close the engine.
+    std::vector<SequenceSpec> specs = sequence_specs(info[0]);
+    state_->engine().submit(std::move(specs));
     state_->hold_loop();
     return info.Env().Undefined();
   });
@@ -57,14 +58,16 @@ Napi::Value EngineWrap::submit(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineWrap::abort(const Napi::CallbackInfo& info) {
   return guard(info.Env(), [&] {
-    state_->engine().abort(sequence_id(info[0]));
+    const int64_t id = sequence_id(info[0]);
+    state_->engine().abort(id);
     return info.Env().Undefined();
   });
 }
 
 Napi::Value EngineWrap::release(const Napi::CallbackInfo& info) {
   return guard(info.Env(), [&] {
-    state_->engine().release(sequence_id(info[0]));
+    const int64_t id = sequence_id(info[0]);
+    state_->engine().release(id);
     return info.Env().Undefined();
   });
 }

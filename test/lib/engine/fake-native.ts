@@ -105,6 +105,7 @@ export class FakeNative implements NativeEngine {
     this.#pages = new Pages(this.#options.pages);
     this.info = {
       device: 'fake',
+      numerics: 'fake',
       pageTokens: this.#options.pageTokens,
       pageBytes: 100,
       pages: this.#options.pages,

@@ -49,6 +49,7 @@ describe('loading', () => {
       kvDtype: 'f32',
       cacheBytes: 5000,
       maxBatchTokens: 512,
+      maxPositions: parts.config.maxPositions,
     });
     expect(progress).toEqual([0.5]);
     expect(parts.kvDtype).toBe('f32');
