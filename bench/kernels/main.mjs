@@ -1,0 +1,56 @@
+// `kernels`: each op beside the limits of the machine, measured in the same run by the native programs of bench/native.
+import { execFile } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { promisify } from 'node:util';
+import { benchPrograms, buildPrograms, pathOf } from './build.mjs';
+import { parseOutput } from './parse.mjs';
+import { kernelTables } from './tables.mjs';
+
+/** @import { Benchmark } from '../common/benchmark.mjs' */
+/** @import { KernelResults } from './tables.mjs' */
+
+/**
+ * Arguments of each call of a program, where its defaults will not do.
+ *
+ * @type {{ full: Record<string, string[][]>, short: Record<string, string[][]> }}
+ */
+const CALLS = {
+  full: {
+    linear_bench: [
+      ['--inputs', '2048', '--outputs', '8192'],
+      ['--inputs', '576', '--outputs', '3072'],
+    ],
+  },
+  short: {
+    ops_bench: [['--rounds', '1', '--megabytes', '8']],
+    linear_bench: [['--rounds', '1', '--rows', '1,8', '--inputs', '256', '--outputs', '512']],
+  },
+};
+
+const run = promisify(execFile);
+
+/** @type {Benchmark} */
+export const kernels = {
+  summary: 'GFLOP/s and GB/s of each op beside the limits of the machine (builds the native benchmarks)',
+  options: {},
+  async run({ settings, progress }) {
+    await buildPrograms();
+    const threads = String(settings.threads ?? availableParallelism());
+    const variants = settings.short ? CALLS.short : CALLS.full;
+    const calls = benchPrograms().flatMap((program) =>
+      (variants[program] ?? [[]]).map((args) => ({ program, args: ['--threads', threads, ...args] })),
+    );
+    progress.begin(calls.length);
+    /** @type {KernelResults} */
+    const results = { ops: undefined, others: [] };
+    for (const { program, args } of calls) {
+      progress.show(`kernels: ${[program, ...args].join(' ')}`);
+      const { stdout } = await run(pathOf(program), args);
+      if (program === 'ops_bench') results.ops = JSON.parse(stdout);
+      else results.others.push(parseOutput(stdout));
+      progress.add(1);
+    }
+    return { results };
+  },
+  tables: kernelTables,
+};
