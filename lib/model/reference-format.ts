@@ -23,13 +23,16 @@ export interface ReferenceBlocks {
   query: TextInput;
 }
 
-const TAG = '[Block-Attention]';
+/** Begins a prompt of block-mode training. */
+export const TAG = '[Block-Attention]';
 
-const SYSTEM_TEXT =
+/** Behind the template's <|user|>. */
+export const SYSTEM_TEXT =
   "\nYou are an intelligent AI assistant. Please answer questions based on the user's instructions. " +
   "Below are some reference documents that may help you in answering the user's question.\n\n";
 
-const INSTRUCTION =
+/** Between the documents and the question. */
+export const INSTRUCTION =
   '\n\nPlease write a high-quality answer for the given question using only the provided search documents ' +
   '(some of which might be irrelevant).\nQuestion: ';
 
@@ -49,7 +52,7 @@ export function referenceBlocks(prompt: ReferencePrompt): ReferenceBlocks {
 }
 
 /** A document without a title has no title line. */
-function documentText(document: ReferenceDocument): string {
+export function documentText(document: ReferenceDocument): string {
   return document.title === undefined
     ? `- ${document.text}\n`
     : `- Title: ${document.title}\n${document.text}\n`;

@@ -10,7 +10,7 @@ import type {
   TokenizerHandle,
   TokenizerSource,
 } from '../types.js';
-import type { TokenizerInfo, WorkerRequest } from './messages.js';
+import type { TemplateRequest, TokenizerInfo, WorkerRequest } from './messages.js';
 import { createStreamDecoder } from './stream-decoder.js';
 import { type TokenizerJob, TokenizerWorker } from './worker-client.js';
 
@@ -55,6 +55,19 @@ export async function openTokenizer(
     );
   }
   return new SharedHandle(entry, timeLimit);
+}
+
+/**
+ * The texts that a chat template makes, one for each context. MODEL_FORMAT if it cannot be parsed, INVALID_ARGUMENT if it
+ * refuses a context, TIMEOUT if it ran for longer than `timeLimit` ms, OUT_OF_MEMORY, ABORTED.
+ */
+export async function renderTemplate(
+  request: TemplateRequest,
+  options: { timeLimit: number; signal?: AbortSignal | undefined },
+): Promise<string[]> {
+  const [response] = await worker.run([{ kind: 'render', ...request }], options).promise;
+  if (response?.kind !== 'rendered') throw unexpected();
+  return response.texts;
 }
 
 class SharedHandle implements TokenizerHandle {

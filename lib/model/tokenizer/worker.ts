@@ -10,6 +10,7 @@ import { ioError, parseJson } from '../files.js';
 import { readDecoderPlan } from './decoder-plan.js';
 import { TokenEncoder } from './encoder.js';
 import type { TokenizerInfo, WorkerRequest, WorkerResponse } from './messages.js';
+import { renderTemplate } from './render.js';
 import { readTokenizerJson, type TokenizerJson } from './tokenizer-json.js';
 import { buildVocabulary, vocabularySize } from './vocabulary.js';
 
@@ -66,6 +67,8 @@ function respond(request: WorkerRequest): WorkerResponse {
       const encoder = encoderOf(request.path, request.digest);
       return { kind: 'encoded', tokens: request.inputs.map((input) => encoder.encode(input)) };
     }
+    case 'render':
+      return { kind: 'rendered', texts: renderTemplate(request) };
     case 'close':
       encoders.delete(request.digest);
       return { kind: 'closed' };
