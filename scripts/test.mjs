@@ -25,15 +25,22 @@ function readCtest() {
 function readVitest() {
   if (!existsSync(vitestResults)) return { passed: 0, failed: 0, skipped: 0 };
   const report = JSON.parse(readFileSync(vitestResults, 'utf8'));
+  /** @type {{ status: string, assertionResults: { status: string }[] }[]} */
+  const files = report.testResults;
+  // A file that does not load, or fails outside of its tests, has no failed test to show for it.
+  const brokenFiles = files.filter(
+    ({ status, assertionResults }) =>
+      status === 'failed' && !assertionResults.some((result) => result.status === 'failed'),
+  );
   return {
     passed: report.numPassedTests,
-    failed: report.numFailedTests,
+    failed: report.numFailedTests + brokenFiles.length,
     skipped: report.numPendingTests + report.numTodoTests,
   };
 }
 
 /**
- * A runner that fails without a failed test (a file that does not load, a crash) counts as one failure.
+ * A runner that fails without a failed test (a crash) counts as one failure.
  *
  * @param {Counts} counts
  * @param {number} exitCode
