@@ -4,6 +4,8 @@ import { BlockCache } from '../cache/block-cache.js';
 import type { CachedBlock } from '../cache/cached-block.js';
 import { type BlockKey, KeyScheme } from '../cache/key.js';
 import { BlockAttentionError } from '../errors.js';
+import { ChatFormat } from '../model/chat-format.js';
+import { renderTemplate } from '../model/tokenizer/handle.js';
 import type { BlockInput, TokenizerHandle } from '../model/types.js';
 import type { NativeEngine } from '../native.js';
 import { type Plan, planBlocks } from './blocks.js';
@@ -13,7 +15,7 @@ import type { Generation } from './generation.js';
 import { GenerationRun, type RunContext } from './generation-run.js';
 import { type EngineParts, loadParts, randomParts } from './load.js';
 import type { LoadOptions, RandomOptions } from './load-options.js';
-import { type PromptOptions, promptBlocks } from './prompt.js';
+import { checkPromptBlocks, type PromptOptions, resolvePrompt } from './prompt.js';
 import { checkBlockOptions, type EncodeOptions, type GenerateRequest } from './request.js';
 import type { BlockUsage } from './result.js';
 import { Scheduler } from './scheduler.js';
@@ -77,15 +79,16 @@ export class Engine {
     this.#native = native;
     this.#cache = new BlockCache({ abort: (id) => native.abort(id), release: (id) => native.release(id) });
     const scheduler = new Scheduler(native, this.#cache);
-    // The addon holds its listener for as long as it lives: if that held the scheduler, and so the native engine, an engine
-    // that is dropped without close() could never be collected. While it computes, the scheduler holds itself.
-    const listener = new WeakRef(scheduler);
-    parts.events.deliver = (events) => listener.deref()?.onEvents(events);
+    parts.events.deliver = weakListener(scheduler);
     this.#context = {
       config,
       defaults,
       tokenizer,
       tokens: new TokenSource(tokenizer, config.native.vocabSize),
+      chat:
+        tokenizer === undefined || parts.chatTemplate === undefined
+          ? undefined
+          : new ChatFormat(parts.chatTemplate, renderTemplate),
       keys: new KeyScheme({
         modelId: randomUUID(),
         kvLayout: `${parts.kvDtype} pages of ${native.info.pageTokens}`,
@@ -176,8 +179,9 @@ export class Engine {
   ): Promise<BlockUsage[]> {
     this.#checkOpen();
     const checked = checkBlockOptions(options ?? {});
-    const { config, keys, scheduler } = this.#context;
-    const tokens = await this.#tokensOf(promptBlocks(blocks), checked.signal);
+    const { config, chat, keys, scheduler } = this.#context;
+    const prompt = await resolvePrompt(checkPromptBlocks(blocks), chat, checked.signal);
+    const tokens = await this.#tokensOf(prompt.blocks, checked.signal);
     const plan = planBlocks(tokens, checked, keys);
     checkBlockLengths(plan, config.maxPositions);
     scheduler.checkFits(plan, undefined);
@@ -223,6 +227,16 @@ export class Engine {
     scheduler.close(closedError());
     await Promise.all([this.#native.close(), tokenizer?.close()]);
   }
+}
+
+/**
+ * The addon holds its listener for as long as it lives: if that held the scheduler, and so the native engine, an engine that
+ * is dropped without close() could never be collected. While it computes, the scheduler holds itself. (A function of its
+ * own, since a closure holds whatever its neighbours do.)
+ */
+function weakListener(scheduler: Scheduler): EngineParts['events']['deliver'] {
+  const listener = new WeakRef(scheduler);
+  return (events) => listener.deref()?.onEvents(events);
 }
 
 function checkBlockLengths(plan: Plan, maxPositions: number): void {

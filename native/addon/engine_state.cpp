@@ -129,10 +129,15 @@ void EngineState::wake() {
 void EngineState::call_js(Napi::Env env, Napi::Function, std::shared_ptr<EngineState>* holder, Wake*) {
   if (env == nullptr || holder == nullptr) return;  // the environment is going down
   const std::shared_ptr<EngineState> state = *holder;
-  guard(env, [&] {
-    state->drain(env);
-    return env.Undefined();
-  });
+  try {
+    guard(env, [&] {
+      state->drain(env);
+      return env.Undefined();
+    });
+  } catch (const Napi::Error& error) {
+    // Node only warns of what a callback like this throws; a defect must not pass that quietly.
+    napi_fatal_exception(env, error.Value());
+  }
 }
 
 void EngineState::drain(Napi::Env env) {

@@ -1,0 +1,34 @@
+/** What engines and generations leave behind: nothing. */
+import { describe, expect, it } from 'vitest';
+import { reportOf, runProgram } from './child.js';
+
+describe('an engine that is dropped without close', () => {
+  it('is collected with its threads, its tokenizer and its memory, but not before its answers are settled', async () => {
+    const report = reportOf(await runProgram('collect.mjs', [], ['--expose-gc']));
+    expect(report).toMatchObject({ ended: true, settled: true });
+    const numbers = report as Record<string, number>;
+    const { threadsBefore = 0, threadsDuring = 0, rssBefore = 0, rssDuring = 0, rssAfter = 0 } = numbers;
+    if (process.platform === 'linux') expect(threadsDuring).toBeGreaterThan(threadsBefore);
+    // One of the four models was in memory, and none stayed.
+    expect(rssDuring - rssBefore).toBeGreaterThan(50);
+    expect(rssAfter - rssBefore).toBeLessThan(50);
+  });
+});
+
+describe('500 generations over a cache that is too small', () => {
+  it('leave no page, no handle and no memory behind, a third of them aborted', async () => {
+    const seed = Date.now() % 100_000;
+    const report = reportOf(await runProgram('abort-at-random.mjs', [String(seed), '500']));
+    const { outcomes, evictions, rss, ...rest } = report as {
+      outcomes: { ended: number; aborted: number; failed: number };
+      evictions: number;
+      rss: { first: number; last: number };
+    };
+    const context = `seed ${seed}: ${JSON.stringify(report)}`;
+    expect(rest, context).toEqual({ surprises: [], blocks: 0, empty: true, handles: [] });
+    expect(outcomes.ended + outcomes.aborted + outcomes.failed, context).toBe(500);
+    expect(outcomes.failed + outcomes.aborted, context).toBeGreaterThan(50);
+    expect(evictions, context).toBeGreaterThan(20);
+    expect(rss.last - rss.first, context).toBeLessThan(50 << 20);
+  });
+});

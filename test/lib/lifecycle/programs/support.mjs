@@ -1,0 +1,93 @@
+/** What the programs share: a native engine that always has a step to compute, and counts of what could be left behind. */
+import { readdirSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import { loadNativeEngine } from '#lib/native.js';
+
+const CONFIG = {
+  vocabSize: 2000,
+  hiddenSize: 256,
+  intermediateSize: 512,
+  numLayers: 4,
+  numHeads: 4,
+  numKvHeads: 2,
+  headDim: 64,
+  rmsNormEps: 1e-5,
+  tieWordEmbeddings: true,
+  qkNorm: false,
+  windows: [0, 0, 0, 0],
+  invFreq: Array.from({ length: 32 }, (_, i) => 10_000 ** (-i / 32)),
+  ropeAttentionFactor: 1,
+};
+
+/**
+ * @param {(events: import('#lib/native.js').NativeEvent[]) => void} onEvents
+ * @param {{ config?: Partial<typeof CONFIG>, onProgress?: () => void }} more
+ */
+export function loadSmall(onEvents = () => undefined, more = {}) {
+  return loadNativeEngine(
+    { ...CONFIG, ...more.config },
+    { seed: 1, dtype: 'bf16' },
+    {
+      device: 'cpu',
+      threads: 2,
+      kvDtype: 'bf16',
+      cacheBytes: 64 << 20,
+      maxBatchTokens: 128,
+      maxPositions: 100_000,
+    },
+    onEvents,
+    more.onProgress ?? (() => undefined),
+  );
+}
+
+/**
+ * A generation of so many tokens; a few thousand take seconds.
+ * @param {number} id
+ * @param {number} maxTokens
+ * @returns {import('#lib/native.js').NativeSequence}
+ */
+export function generation(id, maxTokens) {
+  return {
+    id,
+    segments: [],
+    offset: 0,
+    tokens: Int32Array.from({ length: 100 }, (_, i) => (i * 37) % CONFIG.vocabSize),
+    generation: {
+      maxTokens,
+      stopTokens: [],
+      sampling: {
+        temperature: 0,
+        topK: 0,
+        topP: 1,
+        minP: 0,
+        repetitionPenalty: 1,
+        presencePenalty: 0,
+        frequencyPenalty: 0,
+        seed: 0,
+        topLogprobs: -1,
+        logitBias: [],
+      },
+      history: new Int32Array(),
+    },
+  };
+}
+
+/** Threads of this process; 0 where the system does not say. */
+export function threads() {
+  return process.platform === 'linux' ? readdirSync('/proc/self/task').length : 0;
+}
+
+/** @param {() => boolean} condition */
+export async function until(condition, milliseconds = 10_000) {
+  const end = performance.now() + milliseconds;
+  while (!condition()) {
+    if (performance.now() > end) return false;
+    await setImmediate();
+  }
+  return true;
+}
+
+/** @param {Record<string, unknown>} values */
+export function report(values) {
+  process.stdout.write(JSON.stringify(values));
+}
