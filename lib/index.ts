@@ -28,6 +28,7 @@ export type { BlockStatus } from './engine/job.js';
 export type { EngineStats } from './engine/stats.js';
 export { Tokenizer, type TokenizerOptions } from './engine/tokenizer.js';
 export { BlockAttentionError, ERROR_CODES, type ErrorCode } from './errors.js';
+export type { ChatMessage } from './model/chat-format.js';
 export type { ReferenceDocument } from './model/reference-format.js';
 export type { ModelProblem } from './model/inspect.js';
 export type { RopeParameters } from './model/rope.js';

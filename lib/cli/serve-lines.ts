@@ -11,8 +11,11 @@ export interface ServeOptions extends LinesOptions {
 const FIELDS = [
   'blocks',
   'documents',
+  'messages',
+  'prompt',
   'format',
   'tag',
+  'dateString',
   'query',
   'attention',
   'sharedPrefix',

@@ -1,6 +1,7 @@
 /** The life of one generation: check, tokenise, plan, wait for admission, turn native events into parts and a result. */
 import type { KeyScheme } from '../cache/key.js';
 import { BlockAttentionError, toBlockAttentionError } from '../errors.js';
+import type { ChatFormat } from '../model/chat-format.js';
 import type { GenerationDefaults, ModelConfig, TokenizerHandle } from '../model/types.js';
 import { type NativeEvent, nativeNow } from '../native.js';
 import { AnswerText } from './answer-text.js';
@@ -9,7 +10,7 @@ import { blockCost, executedFlops, paperFlops } from './flops.js';
 import { Generation } from './generation.js';
 import type { BlockStatus, Job, JobUser } from './job.js';
 import { PartBuffer } from './parts.js';
-import { emptyQuery } from './prompt.js';
+import { emptyQuery, resolvePrompt } from './prompt.js';
 import { type CheckedRequest, checkRequest } from './request.js';
 import type { GenerationPart, GenerationResult } from './result.js';
 import type { Scheduler } from './scheduler.js';
@@ -23,6 +24,8 @@ export interface RunContext {
   defaults: GenerationDefaults;
   tokenizer: TokenizerHandle | undefined;
   tokens: TokenSource;
+  /** Undefined: the model has no chat template. */
+  chat: ChatFormat | undefined;
   keys: KeyScheme;
   scheduler: Scheduler;
   /** Throws CLOSED once the engine takes up nothing new. */
@@ -42,6 +45,7 @@ export class GenerationRun implements JobUser {
 
   #answer: AnswerText | undefined;
   #job: Job | undefined;
+  #notes: readonly string[] = [];
   #plan: Plan | undefined;
   #queryTokens = 0;
   #statuses: readonly BlockStatus[] = [];
@@ -108,7 +112,7 @@ export class GenerationRun implements JobUser {
   }
 
   async #start(request: unknown): Promise<void> {
-    const { config, defaults, tokenizer, tokens, keys, scheduler, checkOpen } = this.#context;
+    const { config, defaults, tokenizer, tokens, chat, keys, scheduler, checkOpen } = this.#context;
     checkOpen();
     const checked = checkRequest(request, {
       vocabSize: config.native.vocabSize,
@@ -117,12 +121,14 @@ export class GenerationRun implements JobUser {
     });
     this.#watch(checked.options.signal);
 
-    const blocks = checked.prompt.blocks.map((input, index) => ({
+    const prompt = await resolvePrompt(checked.prompt, chat, this.#stopTokenising.signal);
+    this.#notes = prompt.notes ?? [];
+    const blocks = prompt.blocks.map((input, index) => ({
       name: `blocks[${index}]`,
       input,
       remember: true,
     }));
-    const query = { name: 'query', input: checked.prompt.query, remember: false };
+    const query = { name: 'query', input: prompt.query, remember: false };
     const encoded = await tokens.tokens([...blocks, query], this.#stopTokenising.signal);
     this.#tokenizedAt = nativeNow();
     if (this.#over) return;
@@ -194,6 +200,7 @@ export class GenerationRun implements JobUser {
       ...(logprobs === undefined ? {} : { logprobs }),
       ...(topLogprobs === undefined ? {} : { topLogprobs }),
       finishReason,
+      ...(this.#notes.length === 0 ? {} : { notes: [...this.#notes] }),
       usage: { promptTokens, cachedTokens: cached, completionTokens: tokens.length, blocks },
       timings: {
         queue: (this.#admittedAt ?? now) - (this.#queuedAt ?? now),

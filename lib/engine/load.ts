@@ -1,5 +1,6 @@
 /** Puts together what an engine is made of: a model folder or a named shape, the native engine, the tokenizer. */
 import { BlockAttentionError } from '../errors.js';
+import type { ChatTemplate } from '../model/chat-template.js';
 import { loadModelFolder } from '../model/folder.js';
 import { defaultGeneration } from '../model/generation-config.js';
 import { namedShape } from '../model/shapes.js';
@@ -22,6 +23,7 @@ export interface EngineParts {
   defaults: GenerationDefaults;
   kvDtype: KvDType;
   tokenizer: TokenizerHandle | undefined;
+  chatTemplate?: ChatTemplate | undefined;
 }
 
 /** `loadNativeEngine`, or a stand-in for it. */
@@ -67,6 +69,7 @@ export async function loadParts(
       defaults: folder.generation,
       kvDtype: checked.native.kvDtype,
       tokenizer: tokenizer.value,
+      chatTemplate: folder.chatTemplate,
     };
   }
   if (engine.status === 'fulfilled') await engine.value.close();

@@ -14,7 +14,7 @@ import {
   invalid,
   optional,
 } from './checks.js';
-import { type PromptOptions, PROMPT_FIELDS, promptInputs, type PromptInputs } from './prompt.js';
+import { checkPrompt, type CheckedPrompt, type PromptOptions, PROMPT_FIELDS } from './prompt.js';
 import { checkSampling, checkToken, SAMPLING_FIELDS, type SamplingOptions } from './sampling.js';
 
 /** What the blocks of a prompt see, and whom they are shared with. */
@@ -36,8 +36,11 @@ export interface BlockOptions {
 }
 
 export interface GenerateRequest extends PromptOptions, BlockOptions, SamplingOptions {
-  /** The final block: it sees all blocks. At least one token. */
-  query: BlockInput;
+  /**
+   * The final block: it sees all blocks. At least one token. Required, except where `messages` end with it or `prompt`
+   * holds it.
+   */
+  query?: BlockInput | undefined;
   /** Most tokens of the answer, 256 unless said; cut down to what fits behind the prompt in the model's context. */
   maxTokens?: number | undefined;
   /** Texts that end the answer; they are not part of it. */
@@ -58,7 +61,7 @@ export interface CheckedBlockOptions {
 }
 
 export interface CheckedRequest {
-  prompt: PromptInputs;
+  prompt: CheckedPrompt;
   options: CheckedBlockOptions;
   maxTokens: number;
   sampling: NativeSampling;
@@ -100,7 +103,7 @@ export function checkRequest(request: unknown, limits: RequestLimits): CheckedRe
   const ignoreEos = optional(fields.ignoreEos, false, (value) => checkBoolean(value, 'ignoreEos'));
   const stopTokens = optional(fields.stopTokens, [], (value) => checkStopTokens(value, limits.vocabSize));
   return {
-    prompt: promptInputs(fields),
+    prompt: checkPrompt(fields),
     options: blockOptions(fields),
     maxTokens: optional(fields.maxTokens, DEFAULT_MAX_TOKENS, (value) =>
       checkInteger(value, 'maxTokens', { min: 1, max: MAX_INT32 }),

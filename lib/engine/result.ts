@@ -69,6 +69,8 @@ export interface GenerationResult {
   topLogprobs?: TokenLogprob[][];
   /** stop: an end token, a stop token or a stop string; length: maxTokens; aborted: `abort()`, or a reader that left. */
   finishReason: 'stop' | 'length' | 'aborted';
+  /** If there is anything to say: what was done with the prompt otherwise than may be expected, for a person. */
+  notes?: string[];
   usage: Usage;
   timings: Timings;
   /** Floating-point operations up to the first token. */

@@ -1,10 +1,11 @@
 /**
  * A Hugging Face model folder: what the engine needs to know before anything is loaded. Reads config.json,
- * generation_config.json and the headers of the weights; neither the weights nor the tokenizer.
+ * generation_config.json, the chat template and the headers of the weights; neither the weights nor the tokenizer.
  */
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { BlockAttentionError } from '../errors.js';
+import { loadChatTemplate } from './chat-template.js';
 import { parseModelConfig } from './config.js';
 import { fileExists, ioError, readJson } from './files.js';
 import { defaultGeneration, parseGenerationConfig } from './generation-config.js';
@@ -29,8 +30,9 @@ export async function loadModelFolder(
   const weights = checkWeights(config, await findTensors(folder));
   const tokenizerPath = join(folder, 'tokenizer.json');
   const tokenizer = (await fileExists(tokenizerPath)) ? { path: tokenizerPath } : undefined;
+  const chatTemplate = await loadChatTemplate(folder);
   throwIfAborted(options?.signal);
-  return { path: folder, config, weights, generation, tokenizer };
+  return { path: folder, config, weights, generation, tokenizer, chatTemplate };
 }
 
 /** IO unless there is a folder of that path. */

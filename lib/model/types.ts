@@ -1,6 +1,7 @@
 /**
  * What a model folder holds, and the tokenizer, as the engine sees them. The other files of lib/model fill these in.
  */
+import type { ChatTemplate } from './chat-template.js';
 import type { DType, NativeModelConfig, NativeTensor } from '../native.js';
 
 /** Values of config.json's `architectures` that are supported. */
@@ -73,6 +74,7 @@ export interface ModelFolder {
   generation: GenerationDefaults;
   /** Undefined without tokenizer.json: such a model works with token ids alone. */
   tokenizer: TokenizerSource | undefined;
+  chatTemplate: ChatTemplate | undefined;
 }
 
 /** A stretch of a block's text. */

@@ -13,6 +13,12 @@ const limits: RequestLimits = {
   },
 };
 
+function promptOf(request: object) {
+  const { prompt } = checkRequest(request, limits);
+  if ('chat' in prompt) throw new Error('a conversation');
+  return prompt;
+}
+
 describe('a request', () => {
   it("is completed with the model's defaults", () => {
     expect(checkRequest({ query: 'q', seed: 3 }, limits)).toEqual({
@@ -113,15 +119,12 @@ describe('a request', () => {
   });
 
   it('builds the reference layout from documents', () => {
-    const { prompt } = checkRequest(
-      { documents: [{ title: 'T', text: 'x' }, { text: 'y' }], query: 'why?' },
-      limits,
-    );
+    const prompt = promptOf({ documents: [{ title: 'T', text: 'x' }, { text: 'y' }], query: 'why?' });
     expect(prompt.blocks.slice(1)).toEqual(['- Title: T\nx\n', '- y\n']);
     expect(JSON.stringify(prompt.blocks[0])).toContain('You are an intelligent AI assistant');
     expect(JSON.stringify(prompt.query)).toContain('Question: why?');
-    const tagged = checkRequest({ documents: [], format: 'reference', tag: true, query: 'q' }, limits);
-    expect(JSON.stringify(tagged.prompt.blocks)).toContain('[Block-Attention]');
+    const tagged = promptOf({ documents: [], format: 'reference', tag: true, query: 'q' });
+    expect(JSON.stringify(tagged.blocks)).toContain('[Block-Attention]');
   });
 
   const wrong: [string, unknown, string, RegExp][] = [
@@ -163,13 +166,21 @@ describe('a request', () => {
       'a format without documents',
       { blocks: [], format: 'reference', query: 'q' },
       'INVALID_ARGUMENT',
-      /format needs documents/,
+      /format "reference" needs documents/,
+    ],
+    ['a prompt of another type', { prompt: 1 }, 'INVALID_ARGUMENT', /^prompt must be a string/],
+    ['messages that are none', { messages: [1] }, 'INVALID_ARGUMENT', /^messages\[0\] must be an object/],
+    [
+      'a date that is none',
+      { messages: [], query: 'q', dateString: 1 },
+      'INVALID_ARGUMENT',
+      /^dateString must be a string/,
     ],
     [
       'another format',
-      { documents: [], format: 'chat', query: 'q' },
+      { documents: [], format: 'list', query: 'q' },
       'INVALID_ARGUMENT',
-      /^format must be "reference"/,
+      /^format must be "reference" or/,
     ],
     [
       'a document without text',
