@@ -33,7 +33,8 @@ ModelConfig model_config(const Napi::Value& value) {
   config.windows = as_vector<int32_t>(object.Get("windows"), "config.windows",
                                       [](const Napi::Value& v, const std::string& name) { return as_int32(v, name); });
   config.inv_freq = as_vector<double>(object.Get("invFreq"), "config.invFreq", as_number);
-  config.rope_attention_factor = as_number(object.Get("ropeAttentionFactor"), "config.ropeAttentionFactor");
+  config.rope_attention_factor =
+      as_number_between(object.Get("ropeAttentionFactor"), "config.ropeAttentionFactor", 0, 1e6);
   config.validate();
   return config;
 }
