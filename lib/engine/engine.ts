@@ -9,6 +9,7 @@ import { renderTemplate } from '../model/tokenizer/handle.js';
 import type { BlockInput, TokenizerHandle } from '../model/types.js';
 import type { NativeEngine } from '../native.js';
 import { type Plan, planBlocks } from './blocks.js';
+import { checkInteger } from './checks.js';
 import { checkDeletion, type DeleteTarget } from './deletion.js';
 import { encodePlan } from './encode-run.js';
 import type { Generation } from './generation.js';
@@ -39,6 +40,8 @@ export interface CloseOptions {
 
 /** Closes tokenizers whose engine was dropped without close(). Registered with what running generations hold, too. */
 const abandonedTokenizers = new FinalizationRegistry<TokenizerHandle>((tokenizer) => void tokenizer.close());
+
+const MOST_ANSWERS = 1024;
 
 /** Most blocks of one admission of `encode`. */
 const ENCODE_BLOCKS = 64;
@@ -117,6 +120,17 @@ export class Engine {
     const run = new GenerationRun(request, this.#context);
     this.#track(run.generation.result());
     return run.generation;
+  }
+
+  /**
+   * Several answers to one prompt: generation i is that of `generate()` with the seed `seed + i` (a random one unless
+   * given), streams and ends on its own, and finds the blocks that the first one encodes. Greedy answers are all the same.
+   * Throws INVALID_ARGUMENT if `n` is not a number from 1 to 1024; a wrong request fails through each generation.
+   */
+  generateMany(request: GenerateRequest, n: number): Generation[] {
+    const count = checkInteger(n, 'n', { min: 1, max: MOST_ANSWERS });
+    const seed = request?.seed ?? Math.floor(Math.random() * (Number.MAX_SAFE_INTEGER - count));
+    return Array.from({ length: count }, (_, i) => this.generate({ ...request, seed: seed + i }));
   }
 
   /**
