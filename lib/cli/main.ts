@@ -11,6 +11,7 @@ import { Command, CommanderError } from 'commander';
 import { BlockAttentionError } from '../index.js';
 import { generateCommand } from './generate.js';
 import { inspectCommand } from './inspect.js';
+import { pullCommand } from './pull.js';
 import { tokenizeCommand } from './tokenize.js';
 
 const FAILED = 1;
@@ -48,6 +49,7 @@ async function main(): Promise<number> {
     .exitOverride()
     .addCommand(generateCommand(context).exitOverride())
     .addCommand(inspectCommand(context, fail).exitOverride())
+    .addCommand(pullCommand(context).exitOverride())
     .addCommand(tokenizeCommand(context).exitOverride());
   try {
     await program.parseAsync();
