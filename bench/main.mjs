@@ -4,6 +4,7 @@ import { parseArguments, UsageError } from './common/arguments.mjs';
 import { helpText } from './common/help.mjs';
 import { Progress } from './common/progress.mjs';
 import { runBenchmark } from './common/run.mjs';
+import { report } from './report/main.mjs';
 
 /** @returns {Promise<number>} the exit code */
 async function main() {
@@ -11,9 +12,13 @@ async function main() {
   const [name] = args;
   if (name === undefined || name.startsWith('-')) return all(args);
 
+  if (name === 'report') {
+    process.stdout.write(report(args.slice(1)));
+    return 0;
+  }
   const benchmark = benchmarks.get(name);
   if (benchmark === undefined)
-    throw new UsageError(`No benchmark ${name}: there are ${[...benchmarks.keys()].join(', ')}.`);
+    throw new UsageError(`No benchmark ${name}: there are ${[...benchmarks.keys(), 'report'].join(', ')}.`);
   const { settings, own, help } = parseArguments(args.slice(1), benchmark.options);
   if (help) {
     process.stdout.write(helpText(benchmarks));

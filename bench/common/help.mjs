@@ -25,6 +25,7 @@ export function helpText(benchmarks) {
       `  ${name.padEnd(16)} ${summary}`,
       ...list(options, '    '),
     ]),
+    '  report FILE...    files of results (--json) as Markdown tables',
     '',
     'Options:',
     ...list(COMMON_OPTIONS, '  '),

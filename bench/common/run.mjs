@@ -1,7 +1,6 @@
 // Runs one benchmark: its tables go to stdout, its record to the file of `--json`.
+import { recordText } from '../report/record-text.mjs';
 import { addRecord, currentCommit, describeMachine } from './record.mjs';
-import { renderTable } from './table.mjs';
-import { recordLine } from './record-line.mjs';
 
 /** @import { Benchmark, Context } from './benchmark.mjs' */
 
@@ -18,6 +17,6 @@ export async function runBenchmark(name, benchmark, context) {
   const { json, seed } = context.settings;
   const record = { benchmark: name, date, commit: currentCommit(), machine, subject, seed, results };
   if (json !== undefined) addRecord(json, record);
-  process.stdout.write(`## ${name}\n\n${recordLine(record)}\n\n`);
-  for (const table of benchmark.tables(results)) process.stdout.write(`${renderTable(table)}\n\n`);
+  // As a report would read it from a file: what JSON cannot carry shows here and now.
+  process.stdout.write(`${recordText(JSON.parse(JSON.stringify(record)), benchmark)}\n`);
 }

@@ -1,51 +1,89 @@
 // What is measured: a model folder, or a named shape with random weights.
-import { basename } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Engine, SHAPE_NAMES } from 'block-attention';
+import { loadModelFolder } from '#lib/model/folder.js';
+import { namedShape } from '#lib/model/shapes.js';
 import { UsageError } from './arguments.mjs';
 
-/** The model that ships with the repository: small enough that anything runs in a moment. */
-export const TINY_MODEL = fileURLToPath(new URL('../../models/tiny-rag', import.meta.url));
-export const DEFAULT_SHAPE = 'smollm2-135m';
-
 /** @import { LoadOptions } from 'block-attention' */
+/** @import { ModelConfig } from '#lib/model/types.js' */
+/** @import { Settings } from './arguments.mjs' */
+/** @import { Progress } from './progress.mjs' */
+
+/** The model that ships with the repository: small enough that anything runs in a moment. */
+const TINY_MODEL = fileURLToPath(new URL('../../models/tiny-rag', import.meta.url));
+const DEFAULT_SHAPE = 'smollm2-135m';
+const ELEMENT_BYTES = { bf16: 2, f16: 2, f32: 4 };
 
 /**
  * @typedef {object} Subject
  * @property {string} model a folder's name or a shape's
  * @property {boolean} randomWeights
  * @property {string} device as the engine names it, e.g. "cpu avx2, 2 threads"
- * @property {number} weightBytes
+ * @property {number} weightBytes in memory
  */
 
 /**
- * @param {import('./arguments.mjs').Settings} settings
- * @param {import('./progress.mjs').Progress} progress
- * @returns {Promise<{ engine: Engine, subject: Subject }>}
+ * @param {Settings} settings
+ * @returns {{ folder: string } | { shape: string }}
  */
-export async function openEngine(settings, progress) {
-  /** @type {LoadOptions} */
-  const options = {
+export function chosenModel({ model, shape, short }) {
+  if (model !== undefined) return { folder: model };
+  if (short && shape === undefined) return { folder: TINY_MODEL };
+  const name = shape ?? DEFAULT_SHAPE;
+  if (SHAPE_NAMES.some((known) => known === name)) return { shape: name };
+  throw new UsageError(`--shape ${name}: there are ${SHAPE_NAMES.join(', ')}`);
+}
+
+/**
+ * @param {Settings} settings
+ * @param {Progress} progress
+ * @returns {LoadOptions}
+ */
+export function loadOptions({ device, threads }, progress) {
+  return {
     // Which names there are is the engine's to say.
-    device: /** @type {LoadOptions['device']} */ (settings.device),
-    threads: settings.threads,
+    device: /** @type {LoadOptions['device']} */ (device),
+    threads,
     onProgress: ({ done, total }) =>
       progress.show(`loading the model: ${10 * Math.floor((10 * done) / total)}%`),
   };
-  const folder = settings.model ?? (settings.short && settings.shape === undefined ? TINY_MODEL : undefined);
-  const shape = settings.shape ?? DEFAULT_SHAPE;
-  if (folder === undefined && !SHAPE_NAMES.some((name) => name === shape)) {
-    throw new UsageError(`--shape ${shape}: there are ${SHAPE_NAMES.join(', ')}`);
-  }
-  const engine =
-    folder === undefined ? await Engine.random(shape, options) : await Engine.load(folder, options);
+}
+
+/**
+ * An engine, and the bytes of weights that one step of decoding reads.
+ *
+ * @param {Settings} settings
+ * @param {Progress} progress
+ * @returns {Promise<{ engine: Engine, subject: Subject, stepBytes: number }>}
+ */
+export async function openEngine(settings, progress) {
+  const chosen = chosenModel(settings);
+  const options = loadOptions(settings, progress);
+  const isFolder = 'folder' in chosen;
+  const engine = isFolder
+    ? await Engine.load(chosen.folder, options)
+    : await Engine.random(chosen.shape, options);
+  const config = isFolder ? (await loadModelFolder(chosen.folder)).config : namedShape(chosen.shape);
+  const { weightBytes } = engine.stats();
   return {
     engine,
     subject: {
-      model: folder === undefined ? shape : basename(folder),
-      randomWeights: folder === undefined,
+      model: isFolder ? basename(resolve(chosen.folder)) : chosen.shape,
+      randomWeights: !isFolder,
       device: engine.device,
-      weightBytes: engine.stats().weightBytes,
+      weightBytes,
     },
+    stepBytes: weightBytes - unreadBytes(config),
   };
+}
+
+/**
+ * Of an embedding with a matrix of its own, a step reads only the rows of its tokens.
+ *
+ * @param {ModelConfig} config
+ */
+function unreadBytes({ native: { tieWordEmbeddings, vocabSize, hiddenSize }, dtype }) {
+  return tieWordEmbeddings ? 0 : vocabSize * hiddenSize * ELEMENT_BYTES[dtype];
 }

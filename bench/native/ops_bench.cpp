@@ -1,4 +1,4 @@
-// ops_bench [--isa NAME] [--threads N] [--rounds R] [--megabytes M]
+// ops_bench [--isa NAME] [--threads N] [--rounds R] [--megabytes M] [--only limits]
 //
 // The limits of this machine (fastest streaming read, peak float32 multiply-add), then time,
 // GFLOP/s and GB/s of the small ops. Prints one JSON object: {isa, threads, limits: {readGBs,
@@ -32,6 +32,7 @@ struct Options {
   int threads = static_cast<int>(std::thread::hardware_concurrency());
   int rounds = 30;
   size_t rotation = 0;
+  bool limits_only = false;
 };
 
 struct Row {
@@ -255,10 +256,12 @@ void bench(const Options& options) {
   const auto backend = make_cpu_backend(options.threads, options.isa);
   const Limits limits = measure_limits(options, *backend);
   std::vector<Row> rows;
-  norms(options, *backend, rows);
-  swiglu(options, *backend, rows);
-  sampling(options, *backend, rows);
-  rope(options, *backend, rows);
+  if (!options.limits_only) {
+    norms(options, *backend, rows);
+    swiglu(options, *backend, rows);
+    sampling(options, *backend, rows);
+    rope(options, *backend, rows);
+  }
   print(options, limits, rows);
 }
 
@@ -281,6 +284,8 @@ Options parse(int argc, char** argv) {
       options.rounds = std::stoi(value);
     } else if (name == "--megabytes") {
       options.rotation = static_cast<size_t>(std::stoll(value)) << 20;
+    } else if (name == "--only" && value == "limits") {
+      options.limits_only = true;
     } else {
       std::fprintf(stderr, "unknown option %s\n", name.c_str());
       std::exit(2);

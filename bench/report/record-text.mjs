@@ -1,0 +1,29 @@
+// One record as Markdown: on what it was measured, and the tables of its benchmark.
+import { renderTable } from '../common/table.mjs';
+
+/** @import { Benchmark } from '../common/benchmark.mjs' */
+/** @import { Record } from '../common/record.mjs' */
+
+/**
+ * @param {Record} record
+ * @param {Benchmark} benchmark
+ * @returns {string}
+ */
+export function recordText(record, benchmark) {
+  const tables = benchmark.tables(record.results).map((table) => `${renderTable(table)}\n`);
+  return [`## ${record.benchmark}\n`, `${recordLine(record)}\n`, ...tables].join('\n');
+}
+
+/** @param {Record} record */
+function recordLine({ date, commit, machine, subject }) {
+  const what = [
+    subject && `${subject.model}${subject.randomWeights ? ' with random weights' : ''} on ${subject.device}`,
+    `${machine.cpu}, ${machine.cores} cores, ${Math.round(machine.memoryBytes / 2 ** 30)} GiB, ${machine.platform}, Node ${machine.node}`,
+    date.slice(0, 16).replace('T', ' '),
+    commit && `commit ${commit}`,
+  ];
+  const busy = machine.busy
+    ? ` **Measured on a busy machine** (load average ${machine.loadBefore.toFixed(1)} on ${machine.cores} cores before the run): times are too long, ratios unreliable.`
+    : '';
+  return `${what.filter(Boolean).join('; ')}.${busy}`;
+}
