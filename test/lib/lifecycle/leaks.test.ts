@@ -12,7 +12,7 @@ describe('an engine that is dropped without close', () => {
     // One of the four models was in memory, and none stayed.
     expect(rssDuring - rssBefore).toBeGreaterThan(50);
     expect(rssAfter - rssBefore).toBeLessThan(50);
-  });
+  }, 60_000);
 });
 
 describe('500 generations over a cache that is too small', () => {
@@ -30,5 +30,17 @@ describe('500 generations over a cache that is too small', () => {
     expect(outcomes.failed + outcomes.aborted, context).toBeGreaterThan(50);
     expect(evictions, context).toBeGreaterThan(20);
     expect(rss.last - rss.first, context).toBeLessThan(50 << 20);
-  });
+  }, 60_000);
+});
+
+describe.runIf(process.platform === 'linux')('a process whose address space is limited', () => {
+  it('is told OUT_OF_MEMORY of whatever there is no room for, and goes on', async () => {
+    expect(reportOf(await runProgram('limited-memory.mjs'))).toEqual({
+      pool: 'OUT_OF_MEMORY',
+      weights: 'OUT_OF_MEMORY',
+      threads: 'OUT_OF_MEMORY',
+      activations: 'OUT_OF_MEMORY',
+      afterwards: 'length',
+    });
+  }, 60_000);
 });

@@ -30,9 +30,13 @@ describe('worker threads', () => {
     expect(gone).toBe(true);
   });
 
-  it.each(['loading', 'step', 'callback'])('may be terminated while in a %s, 20 times', async (phase) => {
-    const { results, gone } = reportOf(await runProgram('workers.mjs', [phase]));
-    expect(results).toEqual(Array.from({ length: 20 }, () => 1));
-    expect(gone).toBe(true);
-  }, 60_000);
+  it.each(['loading', 'step', 'callback'])(
+    'may be terminated while in a %s, 20 times',
+    async (phase) => {
+      const { results, gone } = reportOf(await runProgram('workers.mjs', [phase]));
+      expect(results).toEqual(Array.from({ length: 20 }, () => 1));
+      expect(gone).toBe(true);
+    },
+    60_000,
+  );
 });

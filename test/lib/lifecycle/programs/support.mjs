@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { loadNativeEngine } from '#lib/native.js';
 
-const CONFIG = {
+export const CONFIG = {
   vocabSize: 2000,
   hiddenSize: 256,
   intermediateSize: 512,
@@ -19,6 +19,16 @@ const CONFIG = {
   ropeAttentionFactor: 1,
 };
 
+/** @type {import('#lib/native.js').NativeEngineOptions} */
+export const OPTIONS = {
+  device: 'cpu',
+  threads: 2,
+  kvDtype: 'bf16',
+  cacheBytes: 64 << 20,
+  maxBatchTokens: 128,
+  maxPositions: 100_000,
+};
+
 /**
  * @param {(events: import('#lib/native.js').NativeEvent[]) => void} onEvents
  * @param {{ config?: Partial<typeof CONFIG>, onProgress?: () => void }} more
@@ -27,14 +37,7 @@ export function loadSmall(onEvents = () => undefined, more = {}) {
   return loadNativeEngine(
     { ...CONFIG, ...more.config },
     { seed: 1, dtype: 'bf16' },
-    {
-      device: 'cpu',
-      threads: 2,
-      kvDtype: 'bf16',
-      cacheBytes: 64 << 20,
-      maxBatchTokens: 128,
-      maxPositions: 100_000,
-    },
+    OPTIONS,
     onEvents,
     more.onProgress ?? (() => undefined),
   );

@@ -1,0 +1,89 @@
+// How late the event loop is while native code and the tokenizer's thread work, beside a control: an idle loop under the
+// same load from another process.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout } from 'node:timers/promises';
+import { Engine } from 'block-attention';
+import { openTokenizer } from '#lib/model/tokenizer/handle.js';
+import { loadSmall, report } from './support.mjs';
+
+const THREADS = 2;
+/** @type {Record<string, { p99: number, max: number, milliseconds: number }>} */
+const delays = {};
+
+/**
+ * @param {string} name
+ * @param {() => Promise<unknown>} work
+ */
+async function measure(name, work) {
+  // What the phase before left for the collector is not this one's.
+  globalThis.gc?.();
+  await setTimeout(20);
+  const histogram = monitorEventLoopDelay({ resolution: 1 });
+  histogram.enable();
+  const begin = performance.now();
+  await work();
+  histogram.disable();
+  delays[name] = {
+    p99: histogram.percentile(99) / 1e6,
+    max: histogram.max / 1e6,
+    milliseconds: performance.now() - begin,
+  };
+}
+
+async function control() {
+  const burners = Array.from({ length: THREADS }, () => spawn(process.execPath, ['-e', 'for (;;);']));
+  await setTimeout(1000);
+  for (const burner of burners) burner.kill('SIGKILL');
+}
+await measure('control before', control);
+
+await measure('load a model', async () => {
+  const engine = await loadSmall(undefined, { config: { vocabSize: 32_768, hiddenSize: 1024 } });
+  await engine.close();
+});
+
+// The tokenizer of tiny-rag with a vocabulary of a usual size.
+const folder = mkdtempSync(join(tmpdir(), 'block-attention-'));
+const path = join(folder, 'tokenizer.json');
+const json = JSON.parse(readFileSync('models/tiny-rag/tokenizer.json', 'utf8'));
+const { vocab } = json.model;
+let id = Math.max(...Object.values(vocab));
+for (const { id: added } of json.added_tokens) id = Math.max(id, added);
+for (let i = 0; i < 30_000; i++) vocab[`planted${i}`] = ++id;
+writeFileSync(path, JSON.stringify(json));
+await measure('load a tokenizer', async () => {
+  const tokenizer = await openTokenizer({ path }, { vocabSize: id + 1 });
+  await tokenizer.close();
+});
+rmSync(folder, { recursive: true });
+
+const engine = await Engine.load('models/tiny-rag', { threads: THREADS, cacheBytes: 64 << 20 });
+let tooLong = false;
+await measure('tokenise a megabyte', async () => {
+  const text = 'Zarky is a small grey dog that lives by the river. '.repeat(20_000);
+  await engine
+    .generate({ documents: [{ text }], query: 'Who is Zarky?' })
+    .result()
+    .catch((error) => {
+      tooLong = error.code === 'PROMPT_TOO_LONG';
+    });
+});
+
+let tokens = 0;
+await measure('stream 16 answers', async () => {
+  const end = performance.now() + 1000;
+  const stream = async () => {
+    while (performance.now() < end) {
+      const answer = engine.generate({ blocks: [[20, 21, 22]], query: [23], maxTokens: 200 });
+      for await (const part of answer) tokens += part.tokens.length;
+    }
+  };
+  await Promise.all(Array.from({ length: 16 }, stream));
+});
+await engine.close();
+await measure('control after', control);
+report({ delays, tooLong, tokens });
