@@ -9,7 +9,9 @@ const PREFIXES = ['', 'k', 'M', 'G', 'T', 'P'];
  */
 export function number(value) {
   if (value === 0) return '0';
-  const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
+  // Rounded first, so that 9.996 is 10.0 and not 10.00.
+  const size = Math.abs(Number(value.toPrecision(3)));
+  const digits = Math.max(0, 2 - Math.floor(Math.log10(size)));
   return value.toFixed(Math.min(digits, 4));
 }
 

@@ -1,10 +1,12 @@
 // `ttft`: the paper's table on this machine.
-import { wholeNumbers } from '../common/arguments.mjs';
+import { UsageError, wholeNumbers } from '../common/arguments.mjs';
 import { randomOf } from '../common/random.mjs';
 import { openEngine } from '../common/subject.mjs';
+import { textBlocks, tokenBlocks } from './content.mjs';
 import { measureTtft } from './measure.mjs';
 import { ttftTables } from './tables.mjs';
 
+/** @import { Engine } from 'block-attention' */
 /** @import { Benchmark } from '../common/benchmark.mjs' */
 /** @import { Row } from './measure.mjs' */
 
@@ -16,6 +18,7 @@ export const ttft = {
   summary: "the paper's table: TTFT and FLOPs over prompt length for full, cold and warm requests",
   options: {
     lengths: { type: 'string', help: 'L,L,…: prompt tokens, e.g. 50,8K,32K; 50 to 8K unless said' },
+    input: { type: 'string', help: 'tokens, or text (about as many; needs a tokenizer); tokens unless said' },
   },
   async run({ settings, own, progress }) {
     const lengths =
@@ -27,7 +30,9 @@ export const ttft = {
     const rounds = settings.rounds ?? (settings.short ? 2 : 5);
     const { engine, subject } = await openEngine(settings, progress);
     try {
-      const plan = { lengths, rounds, seconds: settings.seconds, random: randomOf(settings.seed) };
+      const random = randomOf(settings.seed);
+      const makeBlock = await contentOf(own.input ?? 'tokens', engine, random);
+      const plan = { lengths, rounds, seconds: settings.seconds, random, makeBlock };
       return { subject, results: await measureTtft(engine, plan, progress) };
     } finally {
       await engine.close();
@@ -35,3 +40,15 @@ export const ttft = {
   },
   tables: (results) => ttftTables(/** @type {Row[]} */ (results)),
 };
+
+/**
+ * @param {string} input
+ * @param {Engine} engine
+ * @param {() => number} random
+ */
+async function contentOf(input, engine, random) {
+  if (input === 'tokens') return tokenBlocks(engine, random);
+  if (input !== 'text') throw new UsageError(`--input ${input}: there are tokens and text`);
+  if (!engine.model.hasTokenizer) throw new UsageError('--input text: this model has no tokenizer');
+  return textBlocks(engine, random);
+}

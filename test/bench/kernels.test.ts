@@ -1,0 +1,51 @@
+import { expect, it } from 'vitest';
+import { parseOutput } from '../../bench/kernels/parse.mjs';
+import { kernelTables } from '../../bench/kernels/tables.mjs';
+
+const TEXT = `linear 8192 x 2048 bf16, avx2, 2 threads
+packing: 1.5 GB/s of source
+read, one stream: 21.0 GB/s
+read, four streams: 23.5 GB/s
+  rows    GFLOP/s      GB/s   of read     oneDNN    ratio
+     1       22.7      22.7       97%       16.0     1.42 (1.40)
+   512      141.0       0.3        1%      150.5     0.94 (0.95)
+`;
+
+const OPS = {
+  isa: 'avx2',
+  threads: 2,
+  limits: { readGBs: 20, readKernel: 'one stream', fmaGFLOPs: 200 },
+  rows: [{ op: 'rms_norm', shape: '1 x 10', microseconds: 2, flops: 40_000, bytes: 10_000 }],
+};
+
+it('reads what a native benchmark prints for people', () => {
+  expect(parseOutput(TEXT)).toEqual({
+    title: 'linear 8192 x 2048 bf16, avx2, 2 threads',
+    facts: {
+      packing: '1.5 GB/s of source',
+      'read, one stream': '21.0 GB/s',
+      'read, four streams': '23.5 GB/s',
+    },
+    tables: [
+      {
+        columns: ['rows', 'GFLOP/s', 'GB/s', 'of read', 'oneDNN', 'ratio'],
+        rows: [
+          ['1', '22.7', '22.7', '97%', '16.0', '1.42 (1.40)'],
+          ['512', '141.0', '0.3', '1%', '150.5', '0.94 (0.95)'],
+        ],
+      },
+    ],
+  });
+});
+
+it('takes the fastest of the run as the limits', () => {
+  const [limits, linear, ops] = kernelTables({ ops: OPS, others: [parseOutput(TEXT)] });
+  expect(limits?.rows.map(([, rate]) => rate)).toEqual([
+    '20.0 GB/s',
+    '23.5 GB/s',
+    '200 GFLOP/s',
+    '151 GFLOP/s',
+  ]);
+  expect(linear?.rows).toHaveLength(2);
+  expect(ops?.rows).toEqual([['rms_norm', '1 x 10', '2.00', '20.0', '10.0%', '5.00', '25.0%']]);
+});
