@@ -1,5 +1,5 @@
-// What the addon exports: load(config, weights, options, onEvents, onProgress) -> { promise, abort() }, the typed face of
-// which is lib/native.ts.
+// What the addon exports: load(config, weights, options, onEvents, onProgress) -> { promise,
+// abort() }, the typed face of which is lib/native.ts.
 #include <napi.h>
 
 #include "addon/convert.hpp"
@@ -21,7 +21,8 @@ Napi::Value load(const Napi::CallbackInfo& info) {
         EngineState::create(env, info[3].As<Napi::Function>(), info[4].As<Napi::Function>());
     Napi::Object loading = Napi::Object::New(env);
     loading.Set("promise", state->start_loading(std::move(spec)));
-    loading.Set("abort", Napi::Function::New(env, [state](const Napi::CallbackInfo&) { state->abort_loading(); }));
+    loading.Set("abort", Napi::Function::New(
+                             env, [state](const Napi::CallbackInfo&) { state->abort_loading(); }));
     return loading;
   });
 }

@@ -18,7 +18,9 @@ DType dtype_field(const Napi::Value& value, const std::string& field) {
 
 ModelConfig model_config(const Napi::Value& value) {
   const Napi::Object object = as_object(value, "config");
-  const auto integer = [&](const char* name) { return as_int32(object.Get(name), std::string("config.") + name); };
+  const auto integer = [&](const char* name) {
+    return as_int32(object.Get(name), std::string("config.") + name);
+  };
   ModelConfig config;
   config.vocab_size = integer("vocabSize");
   config.hidden_size = integer("hiddenSize");
@@ -30,8 +32,9 @@ ModelConfig model_config(const Napi::Value& value) {
   config.rms_norm_eps = as_float(object.Get("rmsNormEps"), "config.rmsNormEps", 0, 1e6);
   config.tie_word_embeddings = as_bool(object.Get("tieWordEmbeddings"), "config.tieWordEmbeddings");
   config.qk_norm = as_bool(object.Get("qkNorm"), "config.qkNorm");
-  config.windows = as_vector<int32_t>(object.Get("windows"), "config.windows",
-                                      [](const Napi::Value& v, const std::string& name) { return as_int32(v, name); });
+  config.windows = as_vector<int32_t>(
+      object.Get("windows"), "config.windows",
+      [](const Napi::Value& v, const std::string& name) { return as_int32(v, name); });
   config.inv_freq = as_vector<double>(object.Get("invFreq"), "config.invFreq", as_number);
   config.rope_attention_factor =
       as_number_between(object.Get("ropeAttentionFactor"), "config.ropeAttentionFactor", 0, 1e6);
@@ -49,8 +52,10 @@ TensorLocation tensor_location(const Napi::Value& value, const std::string& fiel
                                     [](const Napi::Value& v, const std::string& name) {
                                       return as_integer(v, name, 0, INT32_MAX);
                                     });
-  tensor.offset = static_cast<uint64_t>(as_integer(object.Get("offset"), field + ".offset", 0, kMaxSafeInteger));
-  tensor.bytes = static_cast<uint64_t>(as_integer(object.Get("bytes"), field + ".bytes", 0, kMaxSafeInteger));
+  tensor.offset = static_cast<uint64_t>(
+      as_integer(object.Get("offset"), field + ".offset", 0, kMaxSafeInteger));
+  tensor.bytes =
+      static_cast<uint64_t>(as_integer(object.Get("bytes"), field + ".bytes", 0, kMaxSafeInteger));
   return tensor;
 }
 
@@ -67,10 +72,12 @@ SamplingParams sampling_params(const Napi::Value& value, const std::string& fiel
   params.repetition_penalty = number("repetitionPenalty", 1e-6, 1e6);
   params.presence_penalty = number("presencePenalty", -1e6, 1e6);
   params.frequency_penalty = number("frequencyPenalty", -1e6, 1e6);
-  params.seed = static_cast<uint64_t>(as_integer(object.Get("seed"), field + ".seed", 0, kMaxSafeInteger));
+  params.seed =
+      static_cast<uint64_t>(as_integer(object.Get("seed"), field + ".seed", 0, kMaxSafeInteger));
   params.top_logprobs = as_int32(object.Get("topLogprobs"), field + ".topLogprobs", -1);
   params.logit_bias = as_vector<std::pair<int32_t, float>>(
-      object.Get("logitBias"), field + ".logitBias", [](const Napi::Value& v, const std::string& name) {
+      object.Get("logitBias"), field + ".logitBias",
+      [](const Napi::Value& v, const std::string& name) {
         const Napi::Array pair = as_array(v, name);
         return std::pair<int32_t, float>(as_int32(pair.Get(0u), name + "[0]"),
                                          as_float(pair.Get(1u), name + "[1]", -1e6, 1e6));
@@ -82,8 +89,9 @@ GenerationSpec generation_spec(const Napi::Value& value, const std::string& fiel
   const Napi::Object object = as_object(value, field);
   GenerationSpec spec;
   spec.max_tokens = as_int32(object.Get("maxTokens"), field + ".maxTokens", 1);
-  spec.stop_tokens = as_vector<int32_t>(object.Get("stopTokens"), field + ".stopTokens",
-                                        [](const Napi::Value& v, const std::string& name) { return as_int32(v, name); });
+  spec.stop_tokens = as_vector<int32_t>(
+      object.Get("stopTokens"), field + ".stopTokens",
+      [](const Napi::Value& v, const std::string& name) { return as_int32(v, name); });
   spec.sampling = sampling_params(object.Get("sampling"), field + ".sampling");
   spec.history = as_int32_array(object.Get("history"), field + ".history");
   return spec;
@@ -94,7 +102,8 @@ SequenceSpec sequence_spec(const Napi::Value& value, const std::string& field) {
   SequenceSpec spec;
   spec.id = as_integer(object.Get("id"), field + ".id", 0, kMaxSafeInteger);
   spec.segments = as_vector<SegmentSpec>(
-      object.Get("segments"), field + ".segments", [](const Napi::Value& v, const std::string& name) {
+      object.Get("segments"), field + ".segments",
+      [](const Napi::Value& v, const std::string& name) {
         const Napi::Object segment = as_object(v, name);
         return SegmentSpec{as_integer(segment.Get("id"), name + ".id", 0, kMaxSafeInteger),
                            as_int32(segment.Get("offset"), name + ".offset")};
@@ -102,7 +111,8 @@ SequenceSpec sequence_spec(const Napi::Value& value, const std::string& field) {
   spec.offset = as_int32(object.Get("offset"), field + ".offset");
   spec.tokens = as_int32_array(object.Get("tokens"), field + ".tokens");
   const Napi::Value generation = object.Get("generation");
-  if (!generation.IsUndefined()) spec.generation = generation_spec(generation, field + ".generation");
+  if (!generation.IsUndefined())
+    spec.generation = generation_spec(generation, field + ".generation");
   return spec;
 }
 
@@ -142,34 +152,39 @@ Napi::Object to_js(Napi::Env env, const SequenceEvent& event) {
 
 }  // namespace
 
-LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights, const Napi::Value& options) {
+LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights,
+                   const Napi::Value& options) {
   LoadSpec spec;
   spec.config = model_config(config);
 
   const Napi::Object weights_object = as_object(weights, "weights");
   spec.random = weights_object.Has("seed");
   if (spec.random) {
-    spec.random_weights.seed =
-        static_cast<uint64_t>(as_integer(weights_object.Get("seed"), "weights.seed", 0, kMaxSafeInteger));
+    spec.random_weights.seed = static_cast<uint64_t>(
+        as_integer(weights_object.Get("seed"), "weights.seed", 0, kMaxSafeInteger));
     spec.random_weights.dtype = dtype_field(weights_object.Get("dtype"), "weights.dtype");
   } else {
     spec.files = as_vector<std::string>(weights_object.Get("files"), "weights.files", as_string);
-    spec.tensors = as_vector<TensorLocation>(weights_object.Get("tensors"), "weights.tensors", tensor_location);
+    spec.tensors = as_vector<TensorLocation>(weights_object.Get("tensors"), "weights.tensors",
+                                             tensor_location);
   }
 
   const Napi::Object options_object = as_object(options, "options");
   const std::string device = as_string(options_object.Get("device"), "options.device");
   if (device != "cpu") {
-    throw Error(ErrorCode::kUnsupported, "device \"" + device + "\": this build of the addon has the CPU backend only");
+    throw Error(ErrorCode::kUnsupported,
+                "device \"" + device + "\": this build of the addon has the CPU backend only");
   }
-  spec.threads = static_cast<int32_t>(as_integer(options_object.Get("threads"), "options.threads", 1, 1024));
+  spec.threads =
+      static_cast<int32_t>(as_integer(options_object.Get("threads"), "options.threads", 1, 1024));
   spec.options.kv_dtype = dtype_field(options_object.Get("kvDtype"), "options.kvDtype");
   if (spec.options.kv_dtype == DType::kF16) wrong_type("options.kvDtype", "\"bf16\" or \"f32\"");
-  spec.options.cache_bytes =
-      static_cast<size_t>(as_integer(options_object.Get("cacheBytes"), "options.cacheBytes", 1, kMaxSafeInteger));
-  spec.options.max_batch_tokens =
-      static_cast<int32_t>(as_integer(options_object.Get("maxBatchTokens"), "options.maxBatchTokens", 1, 1 << 16));
-  spec.options.max_positions = as_int32(options_object.Get("maxPositions"), "options.maxPositions", 1);
+  spec.options.cache_bytes = static_cast<size_t>(
+      as_integer(options_object.Get("cacheBytes"), "options.cacheBytes", 1, kMaxSafeInteger));
+  spec.options.max_batch_tokens = static_cast<int32_t>(
+      as_integer(options_object.Get("maxBatchTokens"), "options.maxBatchTokens", 1, 1 << 16));
+  spec.options.max_positions =
+      as_int32(options_object.Get("maxPositions"), "options.maxPositions", 1);
   return spec;
 }
 
@@ -177,7 +192,9 @@ std::vector<SequenceSpec> sequence_specs(const Napi::Value& value) {
   return as_vector<SequenceSpec>(value, "sequences", sequence_spec);
 }
 
-int64_t sequence_id(const Napi::Value& value) { return as_integer(value, "id", 0, kMaxSafeInteger); }
+int64_t sequence_id(const Napi::Value& value) {
+  return as_integer(value, "id", 0, kMaxSafeInteger);
+}
 
 Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
   Napi::Object object = Napi::Object::New(env);

@@ -1,5 +1,5 @@
-// JavaScript values to the engine's plain structs and back. Everything that arrives is checked here: TypeScript's types
-// are no defence. Throws block_attention::Error naming the field.
+// JavaScript values to the engine's plain structs and back. Everything that arrives is checked
+// here: TypeScript's types are no defence. Throws block_attention::Error naming the field.
 #pragma once
 
 #include <napi.h>
@@ -29,7 +29,8 @@ struct LoadSpec {
   EngineOptions options;
 };
 
-LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights, const Napi::Value& options);
+LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights,
+                   const Napi::Value& options);
 std::vector<SequenceSpec> sequence_specs(const Napi::Value& value);
 int64_t sequence_id(const Napi::Value& value);
 

@@ -14,14 +14,16 @@
 namespace block_attention::addon {
 namespace {
 
-// Reports of the same sequence are joined, so that a busy event loop finds one event per sequence, not one per token.
+// Reports of the same sequence are joined, so that a busy event loop finds one event per sequence,
+// not one per token.
 bool join(SequenceEvent& last, const SequenceEvent& next) {
   if (last.id != next.id || last.finish != Finish::kNone || next.first) return false;
   last.tokens.insert(last.tokens.end(), next.tokens.begin(), next.tokens.end());
   last.times.insert(last.times.end(), next.times.begin(), next.times.end());
   last.logprobs.insert(last.logprobs.end(), next.logprobs.begin(), next.logprobs.end());
   last.top_tokens.insert(last.top_tokens.end(), next.top_tokens.begin(), next.top_tokens.end());
-  last.top_logprobs.insert(last.top_logprobs.end(), next.top_logprobs.begin(), next.top_logprobs.end());
+  last.top_logprobs.insert(last.top_logprobs.end(), next.top_logprobs.begin(),
+                           next.top_logprobs.end());
   last.finish = next.finish;
   last.error_code = next.error_code;
   last.error_message = next.error_message;
@@ -32,31 +34,35 @@ std::unique_ptr<Engine> make_engine(LoadSpec& spec, const std::atomic<bool>& abo
                                     FunctionRef<void(size_t, size_t)> progress, EventSink sink) {
   std::unique_ptr<WeightSource> source;
   if (spec.random) {
-    source = std::make_unique<RandomWeights>(spec.config, spec.random_weights.seed, spec.random_weights.dtype);
+    source = std::make_unique<RandomWeights>(spec.config, spec.random_weights.seed,
+                                             spec.random_weights.dtype);
   } else {
     source = std::make_unique<FileWeights>(spec.files, spec.tensors);
   }
   std::unique_ptr<Backend> backend = make_cpu_backend(spec.threads);
-  ModelWeights weights = load_weights(spec.config, *source, *backend, [&](size_t done, size_t total) {
-    if (aborted) throw Error(ErrorCode::kAborted, "loading was aborted");
-    progress(done, total);
-  });
-  return std::make_unique<Engine>(std::move(spec.config), std::move(backend), std::move(weights), spec.options,
-                                  std::move(sink));
+  ModelWeights weights =
+      load_weights(spec.config, *source, *backend, [&](size_t done, size_t total) {
+        if (aborted) throw Error(ErrorCode::kAborted, "loading was aborted");
+        progress(done, total);
+      });
+  return std::make_unique<Engine>(std::move(spec.config), std::move(backend), std::move(weights),
+                                  spec.options, std::move(sink));
 }
 
 }  // namespace
 
-std::shared_ptr<EngineState> EngineState::create(Napi::Env env, Napi::Function on_events, Napi::Function on_progress) {
+std::shared_ptr<EngineState> EngineState::create(Napi::Env env, Napi::Function on_events,
+                                                 Napi::Function on_progress) {
   auto state = std::make_shared<EngineState>();
   state->env_ = env;
   state->on_events_ = Napi::Persistent(on_events);
   state->on_progress_ = Napi::Persistent(on_progress);
   // The context holds the state until the thread-safe function is gone.
   auto holder = std::make_unique<std::shared_ptr<EngineState>>(state);
-  state->waker_ = Waker::New(env, "block_attention", 0, 1, holder.get(),
-                             [](Napi::Env, void*, std::shared_ptr<EngineState>* context) { delete context; },
-                             static_cast<void*>(nullptr));
+  state->waker_ = Waker::New(
+      env, "block_attention", 0, 1, holder.get(),
+      [](Napi::Env, void*, std::shared_ptr<EngineState>* context) { delete context; },
+      static_cast<void*>(nullptr));
   static_cast<void>(holder.release());
   // Hooks run last in, first out: ours comes before the thread-safe function's own.
   napi_add_env_cleanup_hook(env, at_environment_end, state.get());
@@ -126,7 +132,8 @@ void EngineState::wake() {
   awake_ = waker_.NonBlockingCall() == napi_ok;
 }
 
-void EngineState::call_js(Napi::Env env, Napi::Function, std::shared_ptr<EngineState>* holder, Wake*) {
+void EngineState::call_js(Napi::Env env, Napi::Function, std::shared_ptr<EngineState>* holder,
+                          Wake*) {
   if (env == nullptr || holder == nullptr) return;  // the environment is going down
   const std::shared_ptr<EngineState> state = *holder;
   try {
@@ -158,7 +165,8 @@ void EngineState::drain(Napi::Env env) {
     closed = std::exchange(closing_ended_, false);
   }
   const Napi::HandleScope scope(env);
-  // Every piece of news comes once, so what one callback throws must not keep the others from theirs.
+  // Every piece of news comes once, so what one callback throws must not keep the others from
+  // theirs.
   std::exception_ptr failure;
   const auto attempt = [&failure](auto&& body) {
     try {
@@ -168,10 +176,13 @@ void EngineState::drain(Napi::Env env) {
     }
   };
   if (progress && !on_progress_.IsEmpty()) {
-    attempt([&] { on_progress_.Call({Napi::Number::New(env, done), Napi::Number::New(env, total)}); });
+    attempt([&] {
+      on_progress_.Call({Napi::Number::New(env, done), Napi::Number::New(env, total)});
+    });
   }
   if (loaded) attempt([&] { settle_loading(env); });
-  if (!events.empty() && !on_events_.IsEmpty()) attempt([&] { on_events_.Call({to_js(env, events)}); });
+  if (!events.empty() && !on_events_.IsEmpty())
+    attempt([&] { on_events_.Call({to_js(env, events)}); });
   if (closed) {
     attempt([&] { settle_closing(env); });
   } else if (loop_held_ && engine_ && engine_->stats().running == 0) {
@@ -207,7 +218,8 @@ void EngineState::settle_loading(Napi::Env env) {
   }
 }
 
-// Tells V8 how much memory hangs on the JavaScript object, so that it collects one that was dropped.
+// Tells V8 how much memory hangs on the JavaScript object, so that it collects one that was
+// dropped.
 void EngineState::account(int64_t external_bytes) {
   Napi::MemoryManagement::AdjustExternalMemory(env_, external_bytes - external_bytes_);
   external_bytes_ = external_bytes;
@@ -258,7 +270,8 @@ void EngineState::settle_closing(Napi::Env env) {
   gone_ = true;
   account(0);
   release_waker();
-  for (const Napi::Promise::Deferred& deferred : std::exchange(closing_, {})) deferred.Resolve(env.Undefined());
+  for (const Napi::Promise::Deferred& deferred : std::exchange(closing_, {}))
+    deferred.Resolve(env.Undefined());
 }
 
 void EngineState::close_now() {

@@ -1,10 +1,12 @@
-// What one loaded engine shares between the JavaScript thread and the native threads: a queue of things to tell
-// JavaScript, and the thread-safe function that wakes its event loop. Only the JavaScript thread touches N-API values.
+// What one loaded engine shares between the JavaScript thread and the native threads: a queue of
+// things to tell JavaScript, and the thread-safe function that wakes its event loop. Only the
+// JavaScript thread touches N-API values.
 //
-// Life: created by load(); the loader thread makes the engine; close(), the garbage collector or the end of the
-// environment end it. The engine is always ended by a thread of its own, since waiting for the running step and giving
-// gigabytes back would hold the event loop up; only the end of the environment waits. The thread-safe function is released
-// last, after every native thread is joined, and keeps this object alive until then.
+// Life: created by load(); the loader thread makes the engine; close(), the garbage collector or
+// the end of the environment end it. The engine is always ended by a thread of its own, since
+// waiting for the running step and giving gigabytes back would hold the event loop up; only the end
+// of the environment waits. The thread-safe function is released last, after every native thread is
+// joined, and keeps this object alive until then.
 #pragma once
 
 #include <napi.h>
@@ -24,7 +26,8 @@ namespace block_attention::addon {
 
 class EngineState : public std::enable_shared_from_this<EngineState> {
  public:
-  static std::shared_ptr<EngineState> create(Napi::Env env, Napi::Function on_events, Napi::Function on_progress);
+  static std::shared_ptr<EngineState> create(Napi::Env env, Napi::Function on_events,
+                                             Napi::Function on_progress);
   ~EngineState() = default;
 
   // JavaScript thread. The promise resolves to the engine's JavaScript object.
@@ -47,10 +50,10 @@ class EngineState : public std::enable_shared_from_this<EngineState> {
   static void call_js(Napi::Env env, Napi::Function, std::shared_ptr<EngineState>* holder, Wake*);
   using Waker = Napi::TypedThreadSafeFunction<std::shared_ptr<EngineState>, Wake, call_js>;
 
-  void load(LoadSpec spec);                         // loader thread
+  void load(LoadSpec spec);                             // loader thread
   void push_events(std::vector<SequenceEvent> events);  // engine thread
   void wake();
-  void drain(Napi::Env env);                        // JavaScript thread
+  void drain(Napi::Env env);  // JavaScript thread
   void settle_loading(Napi::Env env);
   void begin_closing();
   void settle_closing(Napi::Env env);

@@ -10,19 +10,19 @@ struct EnvironmentData {
   Napi::FunctionReference engine_class;
 };
 
-// Only create() may construct; a constructor reached from JavaScript carries another external or none.
+// Only create() may construct; a constructor reached from JavaScript carries another external or
+// none.
 constexpr napi_type_tag kStateTag = {0x6d1c2f3e9a5b4c07ull, 0x8f2e7d61b0c94a35ull};
 
 }  // namespace
 
 void EngineWrap::define(Napi::Env env) {
   auto* data = new EnvironmentData;
-  data->engine_class = Napi::Persistent(DefineClass(env, "NativeEngine",
-                                                    {InstanceMethod<&EngineWrap::submit>("submit"),
-                                                     InstanceMethod<&EngineWrap::abort>("abort"),
-                                                     InstanceMethod<&EngineWrap::release>("release"),
-                                                     InstanceMethod<&EngineWrap::stats>("stats"),
-                                                     InstanceMethod<&EngineWrap::close>("close")}));
+  data->engine_class = Napi::Persistent(DefineClass(
+      env, "NativeEngine",
+      {InstanceMethod<&EngineWrap::submit>("submit"), InstanceMethod<&EngineWrap::abort>("abort"),
+       InstanceMethod<&EngineWrap::release>("release"), InstanceMethod<&EngineWrap::stats>("stats"),
+       InstanceMethod<&EngineWrap::close>("close")}));
   env.SetInstanceData(data);
 }
 

@@ -33,11 +33,12 @@ inline double as_number(const Napi::Value& value, const std::string& field) {
   return number;
 }
 
-inline double as_number_between(const Napi::Value& value, const std::string& field, double low, double high) {
+inline double as_number_between(const Napi::Value& value, const std::string& field, double low,
+                                double high) {
   const double number = as_number(value, field);
   if (number < low || number > high) {
-    throw Error(ErrorCode::kInvalidArgument,
-                field + " must lie between " + std::to_string(low) + " and " + std::to_string(high));
+    throw Error(ErrorCode::kInvalidArgument, field + " must lie between " + std::to_string(low) +
+                                                 " and " + std::to_string(high));
   }
   return number;
 }
@@ -46,11 +47,14 @@ inline float as_float(const Napi::Value& value, const std::string& field, double
   return static_cast<float>(as_number_between(value, field, low, high));
 }
 
-inline int64_t as_integer(const Napi::Value& value, const std::string& field, int64_t low, int64_t high) {
+inline int64_t as_integer(const Napi::Value& value, const std::string& field, int64_t low,
+                          int64_t high) {
   const double number = as_number(value, field);
-  if (number != std::floor(number) || number < static_cast<double>(low) || number > static_cast<double>(high)) {
-    throw Error(ErrorCode::kInvalidArgument,
-                field + " must be an integer from " + std::to_string(low) + " to " + std::to_string(high));
+  if (number != std::floor(number) || number < static_cast<double>(low) ||
+      number > static_cast<double>(high)) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        field + " must be an integer from " + std::to_string(low) + " to " + std::to_string(high));
   }
   return static_cast<int64_t>(number);
 }

@@ -1,5 +1,6 @@
-// Runs the body of an exported function and turns native exceptions into JavaScript ones with a `code`. Exceptions of
-// JavaScript (thrown by a getter, say) pass. Anything else would end the process.
+// Runs the body of an exported function and turns native exceptions into JavaScript ones with a
+// `code`. Exceptions of JavaScript (thrown by a getter, say) pass. Anything else would end the
+// process.
 #pragma once
 
 #include <napi.h>
@@ -23,7 +24,8 @@ Napi::Value guard(Napi::Env env, Body body) {
   } catch (const std::bad_alloc&) {
     throw to_js_error(env, ErrorCode::kOutOfMemory, "memory could not be allocated");
   } catch (const std::system_error& error) {
-    throw to_js_error(env, ErrorCode::kOutOfMemory, std::string("a thread could not be started: ") + error.what());
+    throw to_js_error(env, ErrorCode::kOutOfMemory,
+                      std::string("a thread could not be started: ") + error.what());
   } catch (const std::exception& error) {
     throw to_js_error(env, ErrorCode::kInternal, error.what());
   }

@@ -1,5 +1,6 @@
-// Large blocks of zeroed host memory straight from the operating system, 64-byte aligned (page aligned, in fact), with
-// huge pages where the system grants them: weights and scratch are walked with strides of many small pages.
+// Large blocks of zeroed host memory straight from the operating system, 64-byte aligned (page
+// aligned, in fact), with huge pages where the system grants them: weights and scratch are walked
+// with strides of many small pages.
 #pragma once
 
 #include <cstddef>

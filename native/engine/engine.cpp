@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
-#include <limits>
 #include <iterator>
+#include <limits>
 #include <new>
 #include <system_error>
 
@@ -12,13 +12,16 @@ namespace block_attention {
 namespace {
 
 double now_ms() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration<double, std::milli>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 int32_t pages_in(size_t cache_bytes, size_t page_bytes) {
   const size_t pages = cache_bytes / page_bytes;
   if (pages == 0) {
-    throw Error(ErrorCode::kInvalidArgument, "cacheBytes is " + std::to_string(cache_bytes) + ", one page alone takes " +
+    throw Error(ErrorCode::kInvalidArgument, "cacheBytes is " + std::to_string(cache_bytes) +
+                                                 ", one page alone takes " +
                                                  std::to_string(page_bytes) + " bytes; raise it");
   }
   return static_cast<int32_t>(std::min<size_t>(pages, std::numeric_limits<int32_t>::max()));
@@ -34,18 +37,22 @@ Engine::Engine(ModelConfig config, std::unique_ptr<Backend> backend, ModelWeight
       sink_(std::move(sink)),
       max_batch_tokens_(options.max_batch_tokens),
       max_positions_(options.max_positions) {
-  if (max_batch_tokens_ < 1) throw Error(ErrorCode::kInvalidArgument, "maxBatchTokens must be at least 1");
-  const KvShape shape = {config_.num_layers, config_.num_kv_heads, config_.head_dim, options.kv_dtype};
+  if (max_batch_tokens_ < 1)
+    throw Error(ErrorCode::kInvalidArgument, "maxBatchTokens must be at least 1");
+  const KvShape shape = {config_.num_layers, config_.num_kv_heads, config_.head_dim,
+                         options.kv_dtype};
   const size_t page_bytes = backend_->kv_page_bytes(shape);
   const int32_t pages = pages_in(options.cache_bytes, page_bytes);
   kv_ = backend_->make_kv_storage(shape, pages);
   pool_ = std::make_shared<PagePool>(pages, kv_->page_tokens());
   forward_ = std::make_unique<Forward>(config_, weights_, *backend_, *kv_, max_batch_tokens_);
-  info_ = {backend_->description(), backend_->numerics(), kv_->page_tokens(), page_bytes, pages, weights_.bytes()};
+  info_ = {backend_->description(), backend_->numerics(), kv_->page_tokens(), page_bytes, pages,
+           weights_.bytes()};
   try {
     thread_ = std::thread([this] { run(); });
   } catch (const std::system_error& error) {
-    throw Error(ErrorCode::kOutOfMemory, std::string("the engine thread could not be started: ") + error.what());
+    throw Error(ErrorCode::kOutOfMemory,
+                std::string("the engine thread could not be started: ") + error.what());
   }
 }
 
@@ -53,29 +60,34 @@ Engine::~Engine() { close(); }
 
 void Engine::check_token(int32_t token) const {
   if (token < 0 || token >= config_.vocab_size) {
-    throw Error(ErrorCode::kInvalidArgument, "token " + std::to_string(token) + " is outside the vocabulary of " +
+    throw Error(ErrorCode::kInvalidArgument, "token " + std::to_string(token) +
+                                                 " is outside the vocabulary of " +
                                                  std::to_string(config_.vocab_size));
   }
 }
 
 void Engine::check(const SequenceSpec& spec) const {
-  if (spec.tokens.empty()) throw Error(ErrorCode::kInvalidArgument, "a sequence needs at least one token");
+  if (spec.tokens.empty())
+    throw Error(ErrorCode::kInvalidArgument, "a sequence needs at least one token");
   for (int32_t token : spec.tokens) check_token(token);
   int64_t capacity = static_cast<int64_t>(spec.tokens.size());
   if (spec.generation) {
-    if (spec.generation->max_tokens < 1) throw Error(ErrorCode::kInvalidArgument, "maxTokens must be at least 1");
+    if (spec.generation->max_tokens < 1)
+      throw Error(ErrorCode::kInvalidArgument, "maxTokens must be at least 1");
     for (int32_t token : spec.generation->history) check_token(token);
     for (const auto& [token, bias] : spec.generation->sampling.logit_bias) check_token(token);
     capacity += spec.generation->max_tokens;
   }
   if (spec.offset < 0 || spec.offset + capacity > max_positions_) {
-    throw Error(ErrorCode::kInvalidArgument, "sequence " + std::to_string(spec.id) + " ends at position " +
-                                                 std::to_string(spec.offset + capacity) + ", the most is " +
-                                                 std::to_string(max_positions_));
+    throw Error(ErrorCode::kInvalidArgument, "sequence " + std::to_string(spec.id) +
+                                                 " ends at position " +
+                                                 std::to_string(spec.offset + capacity) +
+                                                 ", the most is " + std::to_string(max_positions_));
   }
 }
 
-std::vector<Segment> Engine::resolve(const SequenceSpec& spec, const std::vector<SequencePtr>& batch) const {
+std::vector<Segment> Engine::resolve(const SequenceSpec& spec,
+                                     const std::vector<SequencePtr>& batch) const {
   std::vector<Segment> segments;
   segments.reserve(spec.segments.size());
   int64_t end = 0;
@@ -85,21 +97,24 @@ std::vector<Segment> Engine::resolve(const SequenceSpec& spec, const std::vector
     if (known != sequences_.end()) {
       source = known->second;
     } else {
-      const auto same_call =
-          std::find_if(batch.begin(), batch.end(), [&](const SequencePtr& s) { return s->id() == segment.id; });
+      const auto same_call = std::find_if(
+          batch.begin(), batch.end(), [&](const SequencePtr& s) { return s->id() == segment.id; });
       if (same_call != batch.end()) source = *same_call;
     }
     if (source == nullptr) {
-      throw Error(ErrorCode::kInvalidArgument, "sequence " + std::to_string(spec.id) + " sees block " +
-                                                   std::to_string(segment.id) + ", which does not exist");
+      throw Error(ErrorCode::kInvalidArgument, "sequence " + std::to_string(spec.id) +
+                                                   " sees block " + std::to_string(segment.id) +
+                                                   ", which does not exist");
     }
     if (segment.offset < end) {
-      throw Error(ErrorCode::kInvalidArgument, "segments must be in key order and must not overlap");
+      throw Error(ErrorCode::kInvalidArgument,
+                  "segments must be in key order and must not overlap");
     }
     end = int64_t{segment.offset} + source->own()->tokens;
     segments.push_back({source->own(), segment.offset});
   }
-  if (spec.offset < end) throw Error(ErrorCode::kInvalidArgument, "the own block must lie behind its segments");
+  if (spec.offset < end)
+    throw Error(ErrorCode::kInvalidArgument, "the own block must lie behind its segments");
   return segments;
 }
 
@@ -110,15 +125,18 @@ void Engine::submit(std::vector<SequenceSpec> specs) {
   batch.reserve(specs.size());
   for (SequenceSpec& spec : specs) {
     check(spec);
-    const bool in_batch = std::any_of(batch.begin(), batch.end(), [&](const auto& s) { return s->id() == spec.id; });
+    const bool in_batch =
+        std::any_of(batch.begin(), batch.end(), [&](const auto& s) { return s->id() == spec.id; });
     if (in_batch || sequences_.contains(spec.id)) {
-      throw Error(ErrorCode::kInvalidArgument, "sequence id " + std::to_string(spec.id) + " is in use");
+      throw Error(ErrorCode::kInvalidArgument,
+                  "sequence id " + std::to_string(spec.id) + " is in use");
     }
     std::vector<Segment> segments = resolve(spec, batch);
     const auto tokens = static_cast<int32_t>(spec.tokens.size());
     const int32_t capacity = tokens + (spec.generation ? spec.generation->max_tokens : 0);
     auto own = std::make_shared<BlockProgress>(pool_, tokens, capacity);
-    batch.push_back(std::make_shared<Sequence>(std::move(spec), std::move(segments), std::move(own)));
+    batch.push_back(
+        std::make_shared<Sequence>(std::move(spec), std::move(segments), std::move(own)));
   }
   take_up(batch);
   stats_.running += static_cast<int32_t>(batch.size());
@@ -190,12 +208,15 @@ void Engine::run() {
 bool Engine::wait_for_work() {
   std::unique_lock lock(mutex_);
   work_.wait(lock, [this] { return stop_ || !inbox_.empty() || !active_.empty(); });
-  // An exception could not be reported from here, so nothing is allocated: whichever of the two has room takes all.
+  // An exception could not be reported from here, so nothing is allocated: whichever of the two has
+  // room takes all.
   if (active_.capacity() < active_.size() + inbox_.size()) {
-    inbox_.insert(inbox_.begin(), std::make_move_iterator(active_.begin()), std::make_move_iterator(active_.end()));
+    inbox_.insert(inbox_.begin(), std::make_move_iterator(active_.begin()),
+                  std::make_move_iterator(active_.end()));
     active_.swap(inbox_);
   } else {
-    active_.insert(active_.end(), std::make_move_iterator(inbox_.begin()), std::make_move_iterator(inbox_.end()));
+    active_.insert(active_.end(), std::make_move_iterator(inbox_.begin()),
+                   std::make_move_iterator(inbox_.end()));
   }
   inbox_.clear();
   return !stop_;
@@ -265,7 +286,8 @@ void Engine::compute_step(std::vector<SequenceEvent>& events) {
     for (size_t i = 0; i < scheduled_.size(); ++i) {
       Sequence& sequence = *scheduled_[i].sequence;
       const bool draws = output < outputs.size() && static_cast<size_t>(outputs[output]) == i;
-      if (!sequence.decoding()) sequence.flops += forward_->sequence_flops(step.sequences[i], draws);
+      if (!sequence.decoding())
+        sequence.flops += forward_->sequence_flops(step.sequences[i], draws);
       if (draws) {
         report_token(sequence, sampled_[output++], now, events);
       } else if (!sequence.generation() && sequence.pending_rows() == 0) {
@@ -303,7 +325,8 @@ void Engine::report_token(Sequence& sequence, const SampledToken& token, double 
   if (!token.valid) {
     event.finish = Finish::kError;
     event.error_code = ErrorCode::kInternal;
-    event.error_message = "the model's logits are not numbers: its weights may be damaged or overflow";
+    event.error_message =
+        "the model's logits are not numbers: its weights may be damaged or overflow";
   } else {
     event.first = !sequence.decoding();
     event.started_at = sequence.started_at;
@@ -324,7 +347,8 @@ void Engine::report_token(Sequence& sequence, const SampledToken& token, double 
   if (!sequence.released) events.push_back(std::move(event));
 }
 
-void Engine::fail_step(ErrorCode code, const std::string& message, std::vector<SequenceEvent>& events) {
+void Engine::fail_step(ErrorCode code, const std::string& message,
+                       std::vector<SequenceEvent>& events) {
   for (const ScheduledRows& rows : scheduled_) {
     Sequence& sequence = *rows.sequence;
     if (sequence.finished) continue;

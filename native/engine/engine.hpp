@@ -1,5 +1,6 @@
-// The engine: one long-lived thread that computes steps as long as there are unfinished sequences, and tells an event
-// sink what came out. Decoding never waits for the caller: a drawn token feeds the next step here.
+// The engine: one long-lived thread that computes steps as long as there are unfinished sequences,
+// and tells an event sink what came out. Decoding never waits for the caller: a drawn token feeds
+// the next step here.
 //
 // submit, abort, release and stats may be called from any thread; close from one thread at a time.
 #pragma once
@@ -47,8 +48,8 @@ struct EngineStats {
 
 class Engine {
  public:
-  Engine(ModelConfig config, std::unique_ptr<Backend> backend, ModelWeights weights, const EngineOptions& options,
-         EventSink sink);
+  Engine(ModelConfig config, std::unique_ptr<Backend> backend, ModelWeights weights,
+         const EngineOptions& options, EventSink sink);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -66,7 +67,8 @@ class Engine {
  private:
   using SequencePtr = std::shared_ptr<Sequence>;
 
-  std::vector<Segment> resolve(const SequenceSpec& spec, const std::vector<SequencePtr>& batch) const;
+  std::vector<Segment> resolve(const SequenceSpec& spec,
+                               const std::vector<SequencePtr>& batch) const;
   void check(const SequenceSpec& spec) const;
   void check_token(int32_t token) const;
 
@@ -77,7 +79,8 @@ class Engine {
   void compute_step(std::vector<SequenceEvent>& events);
   void fail_step(ErrorCode code, const std::string& message, std::vector<SequenceEvent>& events);
   void report_encoded(Sequence& sequence, double now, std::vector<SequenceEvent>& events);
-  void report_token(Sequence& sequence, const SampledToken& token, double now, std::vector<SequenceEvent>& events);
+  void report_token(Sequence& sequence, const SampledToken& token, double now,
+                    std::vector<SequenceEvent>& events);
   void finish(Sequence& sequence);
 
   const ModelConfig config_;
@@ -94,15 +97,15 @@ class Engine {
   mutable std::mutex mutex_;
   std::condition_variable work_;
   std::unordered_map<int64_t, SequencePtr> sequences_;  // every id that is not released
-  // Submitted, not yet seen by the thread. Has room for all that is unfinished, so that the thread need not allocate to
-  // take it over.
+  // Submitted, not yet seen by the thread. Has room for all that is unfinished, so that the thread
+  // need not allocate to take it over.
   std::vector<SequencePtr> inbox_;
   bool stop_ = false;
   EngineStats stats_;
 
   // The engine thread's own.
   std::vector<SequencePtr> active_;  // unfinished, in order of arrival
-  bool ended_ = false;               // a sequence ended since the sink was called, perhaps without an event
+  bool ended_ = false;  // a sequence ended since the sink was called, perhaps without an event
   std::vector<ScheduledRows> scheduled_;
   StepBuilder builder_;
   std::vector<SamplingRow> sampling_rows_;

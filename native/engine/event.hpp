@@ -30,8 +30,8 @@ struct SequenceEvent {
   double flops = 0;
 };
 
-// Called on the engine thread after each step that has something to report, and whenever a sequence ended (with no events
-// if it was released). Must not throw.
+// Called on the engine thread after each step that has something to report, and whenever a sequence
+// ended (with no events if it was released). Must not throw.
 using EventSink = std::function<void(std::vector<SequenceEvent> events)>;
 
 }  // namespace block_attention

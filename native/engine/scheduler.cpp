@@ -7,11 +7,13 @@ namespace {
 
 class StepRoom {
  public:
-  StepRoom(int32_t rows, std::vector<ScheduledRows>& scheduled) : left_(rows), scheduled_(scheduled) {}
+  StepRoom(int32_t rows, std::vector<ScheduledRows>& scheduled)
+      : left_(rows), scheduled_(scheduled) {}
 
   int32_t left() const { return left_; }
 
-  // Gives `sequence` up to `limit` rows; rows of a sequence that already has some in this step are joined to them.
+  // Gives `sequence` up to `limit` rows; rows of a sequence that already has some in this step are
+  // joined to them.
   int32_t give(Sequence& sequence, int32_t limit) {
     const int32_t rows = std::min({sequence.pending_rows(), limit, left_});
     if (rows <= 0 || !sequence.ready()) return 0;
@@ -34,7 +36,8 @@ class StepRoom {
 };
 
 // Decoding sequences first; if prompts wait, an eighth of the step stays free for them.
-void schedule_decodes(const std::vector<std::shared_ptr<Sequence>>& active, int32_t max_rows, StepRoom& room) {
+void schedule_decodes(const std::vector<std::shared_ptr<Sequence>>& active, int32_t max_rows,
+                      StepRoom& room) {
   const auto decoding = [](const auto& sequence) { return sequence->decoding(); };
   const auto count = std::count_if(active.begin(), active.end(), decoding);
   const bool prompts_wait = count < static_cast<std::ptrdiff_t>(active.size());
@@ -49,8 +52,9 @@ void schedule_decodes(const std::vector<std::shared_ptr<Sequence>>& active, int3
   for (const auto& sequence : active) {
     if (sequence->decoding()) waiting.push_back(sequence.get());
   }
-  std::stable_sort(waiting.begin(), waiting.end(),
-                   [](const Sequence* a, const Sequence* b) { return a->last_step < b->last_step; });
+  std::stable_sort(waiting.begin(), waiting.end(), [](const Sequence* a, const Sequence* b) {
+    return a->last_step < b->last_step;
+  });
   for (int32_t i = 0; i < limit; ++i) room.give(*waiting[static_cast<size_t>(i)], 1);
 }
 
@@ -73,7 +77,8 @@ void schedule_step(const std::vector<std::shared_ptr<Sequence>>& active, int32_t
     Sequence* shortest = nullptr;
     for (const auto& sequence : active) {
       if (sequence->decoding() || sequence->pending_rows() == 0 || !sequence->ready()) continue;
-      if (shortest == nullptr || sequence->pending_rows() < shortest->pending_rows()) shortest = sequence.get();
+      if (shortest == nullptr || sequence->pending_rows() < shortest->pending_rows())
+        shortest = sequence.get();
     }
     if (shortest == nullptr) break;
     room.give(*shortest, room.left());

@@ -1,10 +1,13 @@
-// Which rows the next step computes. The result of a row never depends on this choice (same bits for any schedule), so
-// it is about latency and fairness alone:
-//   1. every decoding sequence gets its one row (if they are more than the step has room for, the longest waiting first);
-//   2. half of the room that is left goes to prompts in the order of arrival, so that the oldest always advances;
-//   3. the rest goes to the prompts with the fewest rows left, so that a short query does not wait for a long document.
-// A sequence may run in the very step that completes the blocks it sees: within each layer all keys are written before
-// any is read.
+// Which rows the next step computes. The result of a row never depends on this choice (same bits
+// for any schedule), so it is about latency and fairness alone:
+//   1. every decoding sequence gets its one row (if they are more than the step has room for, the
+//   longest waiting first);
+//   2. half of the room that is left goes to prompts in the order of arrival, so that the oldest
+//   always advances;
+//   3. the rest goes to the prompts with the fewest rows left, so that a short query does not wait
+//   for a long document.
+// A sequence may run in the very step that completes the blocks it sees: within each layer all keys
+// are written before any is read.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +24,8 @@ struct ScheduledRows {
   int32_t rows = 0;
 };
 
-// Fills `scheduled` with at most `max_rows` rows of `active` (in order of arrival) and advances their `scheduled`
-// counts. Dependencies of a sequence stand before it.
+// Fills `scheduled` with at most `max_rows` rows of `active` (in order of arrival) and advances
+// their `scheduled` counts. Dependencies of a sequence stand before it.
 void schedule_step(const std::vector<std::shared_ptr<Sequence>>& active, int32_t max_rows,
                    std::vector<ScheduledRows>& scheduled);
 

@@ -34,7 +34,8 @@ void TokenCounts::add_prompt(std::span<const int32_t> tokens) {
 
 void TokenCounts::add_generated(int32_t token) { ++entry(token).generated; }
 
-Sequence::Sequence(SequenceSpec spec, std::vector<Segment> earlier, std::shared_ptr<BlockProgress> own)
+Sequence::Sequence(SequenceSpec spec, std::vector<Segment> earlier,
+                   std::shared_ptr<BlockProgress> own)
     : id_(spec.id),
       earlier_(std::move(earlier)),
       own_(std::move(own)),
@@ -50,11 +51,13 @@ Sequence::Sequence(SequenceSpec spec, std::vector<Segment> earlier, std::shared_
 }
 
 bool Sequence::ready() const {
-  return std::all_of(earlier_.begin(), earlier_.end(), [](const Segment& s) { return s.block->complete(); });
+  return std::all_of(earlier_.begin(), earlier_.end(),
+                     [](const Segment& s) { return s.block->complete(); });
 }
 
 bool Sequence::blocked_forever() const {
-  return std::any_of(earlier_.begin(), earlier_.end(), [](const Segment& s) { return s.block->failed; });
+  return std::any_of(earlier_.begin(), earlier_.end(),
+                     [](const Segment& s) { return s.block->failed; });
 }
 
 SamplingRow Sequence::sampling_row() const {

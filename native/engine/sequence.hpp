@@ -1,5 +1,6 @@
-// A sequence of the engine: earlier segments, and rows of its own block that are still to be computed. With generation
-// parameters its own block is the final block and tokens are drawn; without, it encodes its block.
+// A sequence of the engine: earlier segments, and rows of its own block that are still to be
+// computed. With generation parameters its own block is the final block and tokens are drawn;
+// without, it encodes its block.
 #pragma once
 
 #include <atomic>
@@ -35,7 +36,8 @@ struct SequenceSpec {
   std::optional<GenerationSpec> generation;
 };
 
-// A block and how far its KV states are written. Only the engine thread looks at `scheduled` and `failed`.
+// A block and how far its KV states are written. Only the engine thread looks at `scheduled` and
+// `failed`.
 struct BlockProgress {
   BlockProgress(std::shared_ptr<PagePool> pool, int32_t token_count, int32_t capacity)
       : storage(std::move(pool), capacity), tokens(token_count) {}

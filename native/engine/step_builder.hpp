@@ -1,4 +1,5 @@
-// Turns scheduled rows into the arrays that a Step is a view of. The arrays are reused from step to step.
+// Turns scheduled rows into the arrays that a Step is a view of. The arrays are reused from step to
+// step.
 #pragma once
 
 #include <vector>
@@ -12,7 +13,8 @@ class StepBuilder {
  public:
   // The view is valid until the next call, and as long as the sequences are.
   const Step& build(const std::vector<ScheduledRows>& scheduled);
-  // Indices into the step's sequences whose last row ends a prompt or a decode, so that a token is drawn.
+  // Indices into the step's sequences whose last row ends a prompt or a decode, so that a token is
+  // drawn.
   const std::vector<int32_t>& outputs() const { return outputs_; }
 
  private:

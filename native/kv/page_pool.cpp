@@ -8,7 +8,8 @@ namespace block_attention {
 
 PagePool::PagePool(int32_t pages, int32_t page_tokens) : pages_(pages), page_tokens_(page_tokens) {
   if (pages < 1 || page_tokens < 1) {
-    throw Error(ErrorCode::kInvalidArgument, "the KV pool needs at least one page; raise cacheBytes");
+    throw Error(ErrorCode::kInvalidArgument,
+                "the KV pool needs at least one page; raise cacheBytes");
   }
   free_.reserve(static_cast<size_t>(pages));
   for (PageId page = pages - 1; page >= 0; --page) free_.push_back(page);
@@ -23,8 +24,9 @@ std::vector<PageId> PagePool::take(int64_t tokens) {
   const size_t count = static_cast<size_t>((tokens + page_tokens_ - 1) / page_tokens_);
   const std::lock_guard lock(mutex_);
   if (count > free_.size()) {
-    throw Error(ErrorCode::kOutOfPages, "the KV pool has " + std::to_string(free_.size()) + " free pages, " +
-                                            std::to_string(count) + " are needed");
+    throw Error(ErrorCode::kOutOfPages, "the KV pool has " + std::to_string(free_.size()) +
+                                            " free pages, " + std::to_string(count) +
+                                            " are needed");
   }
   std::vector<PageId> taken(free_.rbegin(), free_.rbegin() + static_cast<std::ptrdiff_t>(count));
   free_.resize(free_.size() - count);

@@ -1,5 +1,5 @@
-// Which pages of the KV pool are free. Pages are numbers; their memory is a KvStorage of the backend.
-// Invariants: a page is either free or in exactly one Block; free + held == pages().
+// Which pages of the KV pool are free. Pages are numbers; their memory is a KvStorage of the
+// backend. Invariants: a page is either free or in exactly one Block; free + held == pages().
 #pragma once
 
 #include <cstdint>
@@ -18,10 +18,13 @@ class PagePool {
 
   int32_t pages() const { return pages_; }
   int32_t page_tokens() const { return page_tokens_; }
-  int32_t pages_for(int64_t tokens) const { return static_cast<int32_t>((tokens + page_tokens_ - 1) / page_tokens_); }
+  int32_t pages_for(int64_t tokens) const {
+    return static_cast<int32_t>((tokens + page_tokens_ - 1) / page_tokens_);
+  }
   int32_t free_pages() const;
 
-  // Takes pages for `tokens` tokens; throws Error(kOutOfPages) and takes none if there are not enough. Any thread.
+  // Takes pages for `tokens` tokens; throws Error(kOutOfPages) and takes none if there are not
+  // enough. Any thread.
   std::vector<PageId> take(int64_t tokens);
   void give_back(std::span<const PageId> pages);
 
@@ -32,7 +35,8 @@ class PagePool {
   std::vector<PageId> free_;  // used as a stack: what was freed last is warm in the caches
 };
 
-// The KV states of a span of tokens: pages for `capacity` tokens, given back when the last user drops the block.
+// The KV states of a span of tokens: pages for `capacity` tokens, given back when the last user
+// drops the block.
 class Block {
  public:
   Block(std::shared_ptr<PagePool> pool, int32_t capacity)
