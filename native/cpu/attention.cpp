@@ -12,6 +12,57 @@
 namespace block_attention {
 namespace {
 
+using Plan = CpuAttentionPlan;
+
+struct KeyRange {
+  int32_t first = 0;
+  int32_t last = 0;
+};
+
+// The keys of a segment that a token of the sequence sees.
+KeyRange visible(const Plan::Segment& segment, int32_t token, int32_t window) {
+  const int32_t position = segment.rotation + token;
+  return {window > 0 ? std::max(0, position + 1 - window) : 0,
+          std::min(segment.length, position + 1)};
+}
+
+// Walks the cuts of which some tokens of a sequence see a key, in key order.
+class CutWalk {
+ public:
+  CutWalk(const Plan& plan, const Plan::Sequence& sequence, int32_t first_token, int32_t tokens,
+          int32_t window)
+      : segments_(std::span<const Plan::Segment>(plan.segments())
+                      .subspan(static_cast<size_t>(sequence.first_segment),
+                               static_cast<size_t>(sequence.segments))),
+        first_token_(first_token),
+        last_token_(first_token + tokens - 1),
+        window_(window) {}
+
+  bool next() {
+    ++cut_;
+    while (index_ == kBeforeFirst || cut_ * kCutKeys >= end_) {
+      if (++index_ == segments_.size()) return false;
+      cut_ = visible(segment(), first_token_, window_).first / kCutKeys;
+      end_ = visible(segment(), last_token_, window_).last;
+    }
+    return true;
+  }
+
+  const Plan::Segment& segment() const { return segments_[index_]; }
+  int32_t cut() const { return cut_; }
+
+ private:
+  static constexpr size_t kBeforeFirst = static_cast<size_t>(-1);
+
+  std::span<const Plan::Segment> segments_;
+  int32_t first_token_;
+  int32_t last_token_;
+  int32_t window_;
+  size_t index_ = kBeforeFirst;
+  int32_t cut_ = 0;
+  int32_t end_ = 0;  // of the keys seen in the segment
+};
+
 AttentionConfig checked(AttentionConfig config) {
   const int32_t head_dim = config.head_dim;
   if (head_dim < 8 || head_dim > kMaxHeadDim || head_dim % 8 != 0) {
@@ -45,7 +96,7 @@ CpuAttention::CpuAttention(ThreadPool& pool, Isa isa, AttentionConfig config)
       rope_store_(pool, isa, config_),
       rope_rotate_(pool, isa, config_),
       workers_(static_cast<size_t>(pool.threads())) {
-  const int32_t rows = std::max(CpuAttentionPlan::kMaxFoldRows, group_);
+  const int32_t rows = std::max(Plan::kMaxFoldRows, group_);
   for (Worker& worker : workers_) {
     worker.rows.reserve(static_cast<size_t>(rows));
     worker.scratch.reserve(kernels_.scratch_size(shape_));
@@ -64,8 +115,8 @@ void CpuAttention::plan(const Step& step, CpuAttentionPlan& plan, CpuAttentionPl
   partials_.reserve(plan.partials() * state_size_);
 }
 
-void CpuAttention::run(const Tensor& q, const CpuAttentionPlan& plan, int32_t layer,
-                       const CpuKvStorage& kv, int32_t window, const Tensor& out) {
+void CpuAttention::run(const Tensor& q, const Plan& plan, int32_t layer, const CpuKvStorage& kv,
+                       int32_t window, const Tensor& out) {
   const int64_t cols = int64_t{config_.num_heads} * config_.head_dim;
   if (q.rows != plan.rows() || out.rows != plan.rows() || q.cols != cols || out.cols != cols) {
     throw Error(ErrorCode::kInternal, "attention: q or out does not fit the plan");
@@ -73,14 +124,22 @@ void CpuAttention::run(const Tensor& q, const CpuAttentionPlan& plan, int32_t la
   const Call call = {q, plan, layer, kv, window, out};
   const int32_t kv_heads = config_.num_kv_heads;
   const auto folds = static_cast<int32_t>(plan.folds().size());
-  pool_.run(static_cast<int64_t>(plan.items().size()) * kv_heads, [&](int64_t task, int index) {
+  const auto tasks = static_cast<int64_t>(plan.items().size()) * kv_heads;
+  const auto split_of = [&](int64_t task) -> const Plan::SplitTask* {
+    if (task >= tasks) return nullptr;
     const int32_t item = plan.items()[static_cast<size_t>(task / kv_heads)].index;
+    return item < folds ? nullptr : &plan.splits()[static_cast<size_t>(item - folds)];
+  };
+  pool_.run(tasks, [&](int64_t task, int index) {
     const auto kv_head = static_cast<int32_t>(task % kv_heads);
     Worker& worker = workers_[static_cast<size_t>(index)];
-    if (item < folds) {
-      fold(call, plan.folds()[static_cast<size_t>(item)], kv_head, worker);
+    if (const Plan::SplitTask* own = split_of(task)) {
+      // A guess at what this worker does next, to ask for its pages early.
+      const int64_t later = task + pool_.threads();
+      split(call, *own, split_of(later), kv_head, static_cast<int32_t>(later % kv_heads), worker);
     } else {
-      split(call, plan.splits()[static_cast<size_t>(item - folds)], kv_head, worker);
+      const int32_t item = plan.items()[static_cast<size_t>(task / kv_heads)].index;
+      fold(call, plan.folds()[static_cast<size_t>(item)], kv_head, worker);
     }
   });
   pool_.run(static_cast<int64_t>(plan.merges().size()) * kv_heads, [&](int64_t task, int index) {
@@ -89,17 +148,9 @@ void CpuAttention::run(const Tensor& q, const CpuAttentionPlan& plan, int32_t la
   });
 }
 
-// The keys of the segment that a token sees.
-CpuAttention::KeyRange CpuAttention::visible(const CpuAttentionPlan::Segment& segment,
-                                             int32_t token, int32_t window) {
-  const int32_t position = segment.rotation + token;
-  return {window > 0 ? std::max(0, position + 1 - window) : 0,
-          std::min(segment.length, position + 1)};
-}
-
 // Adds a token's rows to the worker's list if it sees a key of the cut. states: of its first head.
-void CpuAttention::add_rows(const Call& call, const CpuAttentionPlan::Sequence& sequence,
-                            const CpuAttentionPlan::Segment& segment, int32_t cut, int32_t token,
+void CpuAttention::add_rows(const Call& call, const Plan::Sequence& sequence,
+                            const Plan::Segment& segment, int32_t cut, int32_t token,
                             int32_t kv_head, float* states, Worker& worker) const {
   const KeyRange keys = visible(segment, token, call.window);
   const int32_t first = std::max(keys.first - cut * kCutKeys, 0);
@@ -114,20 +165,24 @@ void CpuAttention::add_rows(const Call& call, const CpuAttentionPlan::Sequence& 
   }
 }
 
-// Folds a cut of the segment into the states of the rows collected, and forgets them.
-void CpuAttention::attend(const Call& call, const CpuAttentionPlan::Segment& segment, int32_t cut,
-                          int32_t kv_head, Worker& worker) const {
-  if (worker.rows.empty()) return;
+AttentionCut CpuAttention::cut_of(const Call& call, const Plan::Segment& segment, int32_t cut,
+                                  int32_t kv_head) const {
   AttentionCut pages = {};
   pages.bf16 = call.kv.shape().dtype == DType::kBF16;
-  const int32_t first_page = cut * kCutPages;
-  const int32_t count = std::min(kCutPages, (segment.length + kPanel - 1) / kPanel - first_page);
+  const int32_t first = cut * kCutPages;
+  const int32_t count = std::min(kCutPages, (segment.length + kPanel - 1) / kPanel - first);
   for (int32_t i = 0; i < count; ++i) {
-    const PageId page = segment.pages[static_cast<size_t>(first_page + i)];
+    const PageId page = segment.pages[static_cast<size_t>(first + i)];
     pages.k[i] = call.kv.k(page, call.layer, kv_head);
     pages.v[i] = call.kv.v(page, call.layer, kv_head);
   }
-  kernels_.attend(shape_, pages, worker.rows.data(), static_cast<int32_t>(worker.rows.size()),
+  return pages;
+}
+
+// Folds a cut into the states of the rows collected, and forgets them.
+void CpuAttention::attend(const AttentionCut& cut, const AttentionCut* next, Worker& worker) const {
+  if (worker.rows.empty()) return;
+  kernels_.attend(shape_, cut, next, worker.rows.data(), static_cast<int32_t>(worker.rows.size()),
                   worker.scratch.data());
   worker.rows.clear();
 }
@@ -140,9 +195,8 @@ void CpuAttention::clear(float* states, int64_t count) const {
   }
 }
 
-void CpuAttention::finish(const Call& call, const CpuAttentionPlan::Sequence& sequence,
-                          int32_t first_token, int32_t tokens, int32_t kv_head,
-                          const float* states) const {
+void CpuAttention::finish(const Call& call, const Plan::Sequence& sequence, int32_t first_token,
+                          int32_t tokens, int32_t kv_head, const float* states) const {
   for (int32_t i = 0; i < tokens; ++i) {
     float* out = call.out.f32() + (sequence.first_row + first_token + i) * call.out.stride +
                  int64_t{kv_head} * group_ * config_.head_dim;
@@ -150,85 +204,81 @@ void CpuAttention::finish(const Call& call, const CpuAttentionPlan::Sequence& se
   }
 }
 
-float* CpuAttention::partials(const CpuAttentionPlan::Sequence& sequence, int32_t kv_head,
-                              int32_t cut, int32_t token) const {
+float* CpuAttention::partials(const Plan::Sequence& sequence, int32_t kv_head, int32_t cut,
+                              int32_t token) const {
   const int64_t row = ((int64_t{kv_head} * sequence.cuts + cut) * sequence.rows + token) * group_;
   return partials_.data() + (sequence.first_partial + row) * state_size_;
 }
 
-void CpuAttention::fold(const Call& call, const CpuAttentionPlan::FoldTask& task, int32_t kv_head,
+void CpuAttention::fold(const Call& call, const Plan::FoldTask& task, int32_t kv_head,
                         Worker& worker) const {
-  const CpuAttentionPlan::Sequence& sequence =
-      call.plan.sequences()[static_cast<size_t>(task.sequence)];
+  const Plan::Sequence& sequence = call.plan.sequences()[static_cast<size_t>(task.sequence)];
   float* states = worker.states.data();
   clear(states, int64_t{task.tokens} * group_);
-  for (int32_t i = 0; i < sequence.segments; ++i) {
-    const CpuAttentionPlan::Segment& segment =
-        call.plan.segments()[static_cast<size_t>(sequence.first_segment + i)];
-    const int32_t first = visible(segment, task.first_token, call.window).first;
-    const int32_t last = visible(segment, task.first_token + task.tokens - 1, call.window).last;
-    for (int32_t cut = first / kCutKeys; cut * kCutKeys < last; ++cut) {
-      for (int32_t t = 0; t < task.tokens; ++t) {
-        add_rows(call, sequence, segment, cut, task.first_token + t, kv_head,
-                 states + int64_t{t} * group_ * state_size_, worker);
-      }
-      attend(call, segment, cut, kv_head, worker);
+  CutWalk walk(call.plan, sequence, task.first_token, task.tokens, call.window);
+  bool more = walk.next();
+  AttentionCut cut = more ? cut_of(call, walk.segment(), walk.cut(), kv_head) : AttentionCut{};
+  while (more) {
+    for (int32_t t = 0; t < task.tokens; ++t) {
+      add_rows(call, sequence, walk.segment(), walk.cut(), task.first_token + t, kv_head,
+               states + int64_t{t} * group_ * state_size_, worker);
     }
+    more = walk.next();
+    const AttentionCut next = more ? cut_of(call, walk.segment(), walk.cut(), kv_head) : cut;
+    attend(cut, more ? &next : nullptr, worker);
+    cut = next;
   }
   finish(call, sequence, task.first_token, task.tokens, kv_head, states);
 }
 
-void CpuAttention::split(const Call& call, const CpuAttentionPlan::SplitTask& task, int32_t kv_head,
-                         Worker& worker) const {
+void CpuAttention::split(const Call& call, const Plan::SplitTask& task, const Plan::SplitTask* next,
+                         int32_t kv_head, int32_t next_kv_head, Worker& worker) const {
+  // All members have the same pages.
+  const auto pages_of = [&](const Plan::SplitTask& split, int32_t head) {
+    const Plan::Member& any = call.plan.members()[static_cast<size_t>(split.first_member)];
+    return cut_of(call, call.plan.segments()[static_cast<size_t>(any.segment)], split.cut, head);
+  };
+  const AttentionCut cut = pages_of(task, kv_head);
+  const AttentionCut next_cut = next == nullptr ? AttentionCut{} : pages_of(*next, next_kv_head);
   for (int32_t m = 0; m < task.members; ++m) {
-    const CpuAttentionPlan::Member& member =
-        call.plan.members()[static_cast<size_t>(task.first_member + m)];
-    const CpuAttentionPlan::Sequence& sequence =
-        call.plan.sequences()[static_cast<size_t>(member.sequence)];
-    const CpuAttentionPlan::Segment& segment =
-        call.plan.segments()[static_cast<size_t>(member.segment)];
+    const Plan::Member& member = call.plan.members()[static_cast<size_t>(task.first_member + m)];
+    const Plan::Sequence& sequence = call.plan.sequences()[static_cast<size_t>(member.sequence)];
+    const Plan::Segment& segment = call.plan.segments()[static_cast<size_t>(member.segment)];
     float* states = partials(sequence, kv_head, segment.first_partial + task.cut, 0);
     clear(states, int64_t{sequence.rows} * group_);
     for (int32_t token = 0; token < sequence.rows; ++token) {
       if (worker.rows.size() + static_cast<size_t>(group_) > worker.rows.capacity()) {
-        attend(call, segment, task.cut, kv_head, worker);
+        attend(cut, nullptr, worker);
       }
       add_rows(call, sequence, segment, task.cut, token, kv_head,
                states + int64_t{token} * group_ * state_size_, worker);
     }
   }
-  // All members have the same pages.
-  const CpuAttentionPlan::Member& any = call.plan.members()[static_cast<size_t>(task.first_member)];
-  attend(call, call.plan.segments()[static_cast<size_t>(any.segment)], task.cut, kv_head, worker);
+  attend(cut, next == nullptr ? nullptr : &next_cut, worker);
 }
 
-void CpuAttention::merge(const Call& call, const CpuAttentionPlan::MergeTask& task, int32_t kv_head,
+void CpuAttention::merge(const Call& call, const Plan::MergeTask& task, int32_t kv_head,
                          Worker& worker) const {
-  const CpuAttentionPlan::Sequence& sequence =
-      call.plan.sequences()[static_cast<size_t>(task.sequence)];
+  const Plan::Sequence& sequence = call.plan.sequences()[static_cast<size_t>(task.sequence)];
   float* states = worker.states.data();
   clear(states, int64_t{task.tokens} * group_);
-  for (int32_t i = 0; i < sequence.segments; ++i) {
-    const CpuAttentionPlan::Segment& segment =
-        call.plan.segments()[static_cast<size_t>(sequence.first_segment + i)];
-    const int32_t first = visible(segment, task.first_token, call.window).first;
-    const int32_t last = visible(segment, task.first_token + task.tokens - 1, call.window).last;
-    for (int32_t cut = first / kCutKeys; cut * kCutKeys < last; ++cut) {
-      // Both ends of the keys that a token sees rise with the token: those that see this cut stand
-      // together.
-      const auto sees = [&](int32_t t) {
-        const KeyRange keys = visible(segment, task.first_token + t, call.window);
-        return std::max(keys.first, cut * kCutKeys) < std::min(keys.last, (cut + 1) * kCutKeys);
-      };
-      int32_t begin = 0;
-      while (begin < task.tokens && !sees(begin)) ++begin;
-      int32_t end = begin;
-      while (end < task.tokens && sees(end)) ++end;
-      kernels_.fold(
-          config_.head_dim,
-          partials(sequence, kv_head, segment.first_partial + cut, task.first_token + begin),
-          (end - begin) * group_, states + int64_t{begin} * group_ * state_size_);
-    }
+  for (CutWalk walk(call.plan, sequence, task.first_token, task.tokens, call.window);
+       walk.next();) {
+    // Both ends of the keys that a token sees rise with the token: those that see this cut stand
+    // together.
+    const auto sees = [&](int32_t t) {
+      const KeyRange keys = visible(walk.segment(), task.first_token + t, call.window);
+      return std::max(keys.first, walk.cut() * kCutKeys) <
+             std::min(keys.last, (walk.cut() + 1) * kCutKeys);
+    };
+    int32_t begin = 0;
+    while (begin < task.tokens && !sees(begin)) ++begin;
+    int32_t end = begin;
+    while (end < task.tokens && sees(end)) ++end;
+    kernels_.fold(config_.head_dim,
+                  partials(sequence, kv_head, walk.segment().first_partial + walk.cut(),
+                           task.first_token + begin),
+                  (end - begin) * group_, states + int64_t{begin} * group_ * state_size_);
   }
   finish(call, sequence, task.first_token, task.tokens, kv_head, states);
 }

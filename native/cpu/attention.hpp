@@ -55,24 +55,20 @@ class CpuAttention {
     AlignedFloats scratch;
     AlignedFloats states;
   };
-  struct KeyRange {
-    int32_t first = 0;
-    int32_t last = 0;
-  };
-
   void fold(const Call& call, const CpuAttentionPlan::FoldTask& task, int32_t kv_head,
             Worker& worker) const;
-  void split(const Call& call, const CpuAttentionPlan::SplitTask& task, int32_t kv_head,
+  void split(const Call& call, const CpuAttentionPlan::SplitTask& task,
+             const CpuAttentionPlan::SplitTask* next, int32_t kv_head, int32_t next_kv_head,
              Worker& worker) const;
   void merge(const Call& call, const CpuAttentionPlan::MergeTask& task, int32_t kv_head,
              Worker& worker) const;
 
-  static KeyRange visible(const CpuAttentionPlan::Segment& segment, int32_t token, int32_t window);
   void add_rows(const Call& call, const CpuAttentionPlan::Sequence& sequence,
                 const CpuAttentionPlan::Segment& segment, int32_t cut, int32_t token,
                 int32_t kv_head, float* states, Worker& worker) const;
-  void attend(const Call& call, const CpuAttentionPlan::Segment& segment, int32_t cut,
-              int32_t kv_head, Worker& worker) const;
+  AttentionCut cut_of(const Call& call, const CpuAttentionPlan::Segment& segment, int32_t cut,
+                      int32_t kv_head) const;
+  void attend(const AttentionCut& cut, const AttentionCut* next, Worker& worker) const;
   void clear(float* states, int64_t count) const;
   void finish(const Call& call, const CpuAttentionPlan::Sequence& sequence, int32_t first_token,
               int32_t tokens, int32_t kv_head, const float* states) const;

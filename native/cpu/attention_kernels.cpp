@@ -29,7 +29,7 @@ constexpr int32_t kMaxTileRows = HWY_TARGET == HWY_AVX3 ? 12 : 6;
 // Vectors across a tile of `rows` rows: a power of two that keeps about 8 sums in flight and all of
 // them in registers.
 constexpr int32_t tile_vectors(int32_t rows) {
-  if (HWY_TARGET == HWY_AVX3) return rows <= 3 ? 8 : rows <= 6 ? 4 : 2;
+  if (HWY_TARGET == HWY_AVX3) return rows <= 6 ? 4 : 2;
   return rows <= 3 && kPanelVectors == 2 ? 4 : kPanelVectors;
 }
 
@@ -38,6 +38,9 @@ constexpr int32_t tile_vectors(int32_t rows) {
 constexpr int32_t kQueryStride = kMaxHeadDim + 16;
 constexpr int32_t kScoreStride = kCutKeys + 16;
 constexpr int32_t kOutputStride = kMaxHeadDim + 16;
+
+// Pages that are asked for before they are read: longer than memory takes to answer.
+constexpr int32_t kPagesAhead = 4;
 
 struct Scratch {
   float* query;    // [kMaxTileRows][kQueryStride], rotated and scaled
@@ -70,49 +73,59 @@ HWY_INLINE V load_f32(const uint16_t* p) {
 }
 
 // scores[row][...] = query[row] . key for the kVectors vectors of keys at keys[0], keys[1], ...
-template <int32_t kRows, int32_t kVectors, typename T>
-HWY_INLINE void score_tile(const float* query, const T* const* keys, int32_t head_dim,
-                           float* scores) {
+// What is needed next lies at ahead[0], ... in the same shape; null: nothing.
+template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+HWY_INLINE void score_tile(const float* query, const T* const* keys, const T* const* ahead,
+                           int32_t head_dim, float* scores) {
   const F32 d;
   V sums[kRows][kVectors];
   for (int32_t r = 0; r < kRows; ++r) {
     for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::Zero(d);
   }
   const T* at[kVectors];
-  for (int32_t j = 0; j < kVectors; ++j) at[j] = keys[j];
+  const T* next[kVectors];
+  for (int32_t j = 0; j < kVectors; ++j) {
+    at[j] = keys[j];
+    if (kAhead) next[j] = ahead[j];
+  }
   for (int32_t i = 0; i < head_dim; ++i) {
     V k[kVectors];
-    for (int32_t j = 0; j < kVectors; ++j) k[j] = load_f32(at[j] + i * kPanel);
+    for (int32_t j = 0; j < kVectors; ++j) {
+      k[j] = load_f32(at[j] + i * kPanel);
+      if (kAhead && j % kPanelVectors == 0) __builtin_prefetch(next[j] + i * kPanel);
+    }
     for (int32_t r = 0; r < kRows; ++r) {
       const V q = hn::Set(d, query[r * kQueryStride + i]);
       for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::MulAdd(q, k[j], sums[r][j]);
     }
   }
   for (int32_t r = 0; r < kRows; ++r) {
-    for (int32_t j = 0; j < kVectors; ++j)
+    for (int32_t j = 0; j < kVectors; ++j) {
       hn::Store(sums[r][j], d, scores + r * kScoreStride + j * kLanes);
+    }
   }
 }
 
-template <int32_t kRows, int32_t kVectors, typename T>
-HWY_INLINE void score_vectors(const float* query, const T* const* keys, int32_t vectors,
-                              int32_t head_dim, float* scores) {
+template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+HWY_INLINE void score_vectors(const float* query, const T* const* keys, const T* const* ahead,
+                              int32_t vectors, int32_t head_dim, float* scores) {
   while (vectors >= kVectors) {
-    score_tile<kRows, kVectors, T>(query, keys, head_dim, scores);
+    score_tile<kRows, kVectors, kAhead, T>(query, keys, ahead, head_dim, scores);
     keys += kVectors;
+    ahead += kVectors;
     scores += kVectors * kLanes;
     vectors -= kVectors;
   }
   if constexpr (kVectors > kPanelVectors) {
-    score_vectors<kRows, kVectors / 2, T>(query, keys, vectors, head_dim, scores);
+    score_vectors<kRows, kVectors / 2, kAhead, T>(query, keys, ahead, vectors, head_dim, scores);
   }
 }
 
 // outputs[row] (+)= sum over the keys of weights[row][key] * values[key], for kVectors vectors of
-// dims.
-template <int32_t kRows, int32_t kVectors, typename T>
-HWY_INLINE void output_tile(const float* weights, const T* values, int32_t stride, int32_t keys,
-                            bool first, float* outputs) {
+// dims. What is needed next lies at `ahead` in the same shape.
+template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+HWY_INLINE void output_tile(const float* weights, const T* values, const T* ahead, int32_t stride,
+                            int32_t keys, bool first, float* outputs) {
   const F32 d;
   V sums[kRows][kVectors];
   for (int32_t r = 0; r < kRows; ++r) {
@@ -122,30 +135,38 @@ HWY_INLINE void output_tile(const float* weights, const T* values, int32_t strid
   }
   for (int32_t i = 0; i < keys; ++i) {
     V v[kVectors];
-    for (int32_t j = 0; j < kVectors; ++j) v[j] = load_f32(values + j * kLanes);
+    for (int32_t j = 0; j < kVectors; ++j) {
+      v[j] = load_f32(values + j * kLanes);
+      if (kAhead && j % kPanelVectors == 0) __builtin_prefetch(ahead + j * kLanes);
+    }
     values += stride;
+    if (kAhead) ahead += stride;
     for (int32_t r = 0; r < kRows; ++r) {
       const V p = hn::Set(d, weights[r * kScoreStride + i]);
       for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::MulAdd(p, v[j], sums[r][j]);
     }
   }
   for (int32_t r = 0; r < kRows; ++r) {
-    for (int32_t j = 0; j < kVectors; ++j)
+    for (int32_t j = 0; j < kVectors; ++j) {
       hn::Store(sums[r][j], d, outputs + r * kOutputStride + j * kLanes);
+    }
   }
 }
 
-template <int32_t kRows, int32_t kVectors, typename T>
-HWY_INLINE void output_vectors(const float* weights, const T* values, int32_t vectors,
-                               int32_t stride, int32_t keys, bool first, float* outputs) {
+template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+HWY_INLINE void output_vectors(const float* weights, const T* values, const T* ahead,
+                               int32_t vectors, int32_t stride, int32_t keys, bool first,
+                               float* outputs) {
   while (vectors >= kVectors) {
-    output_tile<kRows, kVectors, T>(weights, values, stride, keys, first, outputs);
+    output_tile<kRows, kVectors, kAhead, T>(weights, values, ahead, stride, keys, first, outputs);
     values += kVectors * kLanes;
+    if (kAhead) ahead += kVectors * kLanes;
     outputs += kVectors * kLanes;
     vectors -= kVectors;
   }
   if constexpr (kVectors > kPanelVectors) {
-    output_vectors<kRows, kVectors / 2, T>(weights, values, vectors, stride, keys, first, outputs);
+    output_vectors<kRows, kVectors / 2, kAhead, T>(weights, values, ahead, vectors, stride, keys,
+                                                   first, outputs);
   }
 }
 
@@ -154,42 +175,46 @@ struct KeyRange {
   int32_t last;
 };
 
-// Scores of kRows rows against the panels [first, last).
-template <int32_t kRows, typename T>
-HWY_NOINLINE void score_rows(const T* const* panels, KeyRange range, int32_t head_dim,
-                             const Scratch& scratch) {
+// Scores of kRows rows against `count` panels; those at `ahead` are asked for meanwhile.
+template <int32_t kRows, bool kAhead, typename T>
+HWY_NOINLINE void score_rows(const T* const* panels, const T* const* ahead, int32_t count,
+                             int32_t head_dim, const float* query, float* scores) {
   const T* keys[kCutPages * kPanelVectors];
+  const T* next[kCutPages * kPanelVectors];
   int32_t vectors = 0;
-  for (int32_t p = range.first; p < range.last; ++p) {
-    for (int32_t j = 0; j < kPanelVectors; ++j) keys[vectors++] = panels[p] + j * kLanes;
+  for (int32_t p = 0; p < count; ++p) {
+    for (int32_t j = 0; j < kPanelVectors; ++j) {
+      if (kAhead) next[vectors] = ahead[p];
+      keys[vectors++] = panels[p] + j * kLanes;
+    }
   }
-  score_vectors<kRows, tile_vectors(kRows), T>(scratch.query, keys, vectors, head_dim,
-                                               scratch.scores + range.first * kPanel);
+  score_vectors<kRows, tile_vectors(kRows), kAhead, T>(query, keys, next, vectors, head_dim,
+                                                       scores);
 }
 
-// Outputs of kRows rows over the keys of `range`, from the widened values, or page by page from the
-// pool: so a page comes from memory once, in the order in which it lies there.
+// Outputs of kRows rows over the keys of `range`, from the widened values.
 template <int32_t kRows>
 HWY_NOINLINE void output_rows(const float* values, KeyRange range, int32_t head_dim,
                               const Scratch& scratch) {
   const int32_t stride = padded_head_dim(head_dim);
-  output_vectors<kRows, tile_vectors(kRows), float>(
-      scratch.scores + range.first, values + range.first * stride, stride / kLanes, stride,
+  output_vectors<kRows, tile_vectors(kRows), false, float>(
+      scratch.scores + range.first, values + range.first * stride, nullptr, stride / kLanes, stride,
       range.last - range.first, true, scratch.outputs);
 }
 
+// The same page by page from the pool: a page comes from memory once, in the order in which it lies
+// there. pages[0] is that of key range.first.
 template <int32_t kRows, typename T>
-HWY_NOINLINE void output_rows_paged(const T* const* panels, KeyRange range, int32_t head_dim,
-                                    const Scratch& scratch) {
+HWY_NOINLINE void output_rows_paged(const T* const* pages, const T* const* ahead, KeyRange range,
+                                    int32_t head_dim, const Scratch& scratch) {
   const int32_t vectors = padded_head_dim(head_dim) / kLanes;
-  bool first = true;
-  for (int32_t key = range.first; key < range.last;) {
+  int32_t page = 0;
+  for (int32_t key = range.first; key < range.last; ++page) {
     const int32_t slot = key % kPanel;
     const int32_t keys = range.last - key < kPanel - slot ? range.last - key : kPanel - slot;
-    output_vectors<kRows, tile_vectors(kRows), T>(scratch.scores + key,
-                                                  panels[key / kPanel] + slot * head_dim, vectors,
-                                                  head_dim, keys, first, scratch.outputs);
-    first = false;
+    output_vectors<kRows, tile_vectors(kRows), true, T>(
+        scratch.scores + key, pages[page] + slot * head_dim, ahead[page] + slot * head_dim, vectors,
+        head_dim, keys, page == 0, scratch.outputs);
     key += keys;
   }
 }
@@ -206,12 +231,24 @@ HWY_INLINE float sum_lanes(const float* lanes) {
   return (quad[0] + quad[1]) + (quad[2] + quad[3]);
 }
 
+// Scores of a panel's keys outside [first, last) become -inf.
+HWY_INLINE void hide_unseen(float* scores, int32_t panel, int32_t first, int32_t last) {
+  const F32 d;
+  const hn::RebindToSigned<F32> di;
+  for (int32_t i = panel * kPanel; i < (panel + 1) * kPanel; i += kLanes) {
+    const auto key = hn::Add(hn::Iota(di, 0), hn::Set(di, i));
+    const auto seen = hn::AndNot(hn::Lt(key, hn::Set(di, first)), hn::Lt(key, hn::Set(di, last)));
+    hn::Store(
+        hn::IfThenElse(hn::RebindMask(d, seen), hn::Load(d, scores + i), hn::Set(d, -HUGE_VALF)), d,
+        scores + i);
+  }
+}
+
 // Turns one row's scores over `panels` into weights 2^(score - maximum), zero for keys outside
 // [first, last).
 HWY_INLINE void softmax_row(float* scores, KeyRange panels, int32_t first, int32_t last,
                             float* maximum, float* sum) {
   const F32 d;
-  const hn::RebindToSigned<F32> di;
   const int32_t begin = first / kPanel;
   const int32_t end = (last + kPanel - 1) / kPanel;
   for (int32_t i = panels.first * kPanel; i < begin * kPanel; i += kLanes)
@@ -219,17 +256,9 @@ HWY_INLINE void softmax_row(float* scores, KeyRange panels, int32_t first, int32
   for (int32_t i = end * kPanel; i < panels.last * kPanel; i += kLanes)
     hn::Store(hn::Zero(d), d, scores + i);
 
-  const V lowest = hn::Set(d, -HUGE_VALF);
-  for (int32_t edge = 0; edge < 2; ++edge) {
-    const int32_t panel = edge == 0 ? begin : end - 1;
-    for (int32_t i = panel * kPanel; i < (panel + 1) * kPanel; i += kLanes) {
-      const auto key = hn::Iota(di, i);
-      const auto seen = hn::AndNot(hn::Lt(key, hn::Set(di, first)), hn::Lt(key, hn::Set(di, last)));
-      hn::Store(hn::IfThenElse(hn::RebindMask(d, seen), hn::Load(d, scores + i), lowest), d,
-                scores + i);
-    }
-  }
-  V max = lowest;
+  if (first % kPanel != 0) hide_unseen(scores, begin, first, last);
+  if (last % kPanel != 0) hide_unseen(scores, end - 1, first, last);
+  V max = hn::Set(d, -HUGE_VALF);
   for (int32_t i = begin * kPanel; i < end * kPanel; i += kLanes)
     max = hn::Max(max, hn::Load(d, scores + i));
   max = hn::MaxOfLanes(d, max);
@@ -301,7 +330,8 @@ void fold_rows(int32_t head_dim, float* const* states, const float* outputs, int
 // One tile of rows against the cut; kPaged: straight from the pages, else from the widened copy.
 template <int32_t kRows, bool kPaged, typename T>
 HWY_NOINLINE void attend_tile(const AttentionShape& shape, const T* const* k, const T* const* v,
-                              const AttentionRow* rows, const Scratch& scratch) {
+                              const T* const* next_k, const AttentionRow* rows,
+                              const Scratch& scratch) {
   KeyRange keys = {kCutKeys, 0};
   float* states[kRows];
   for (int32_t r = 0; r < kRows; ++r) {
@@ -312,7 +342,23 @@ HWY_NOINLINE void attend_tile(const AttentionShape& shape, const T* const* k, co
                 scratch.query + r * kQueryStride);
   }
   const KeyRange panels = {keys.first / kPanel, (keys.last + kPanel - 1) / kPanel};
-  score_rows<kRows, T>(k, panels, shape.head_dim, scratch);
+  const int32_t count = panels.last - panels.first;
+  float* scores = scratch.scores + panels.first * kPanel;
+  const T* order[2 * kCutPages + kPagesAhead];  // in which the pages are read
+  if constexpr (kPaged) {
+    for (int32_t p = 0; p < count; ++p) {
+      order[p] = k[panels.first + p];
+      order[count + p] = v[panels.first + p];
+    }
+    for (int32_t p = 0; p < kPagesAhead; ++p) {
+      order[2 * count + p] = next_k[p] == nullptr ? order[2 * count - 1] : next_k[p];
+    }
+    score_rows<kRows, true, T>(order, order + kPagesAhead, count, shape.head_dim, scratch.query,
+                               scores);
+  } else {
+    score_rows<kRows, false, T>(k + panels.first, nullptr, count, shape.head_dim, scratch.query,
+                                scores);
+  }
 
   HWY_ALIGN float maxima[16];
   HWY_ALIGN float sums[16];
@@ -323,7 +369,8 @@ HWY_NOINLINE void attend_tile(const AttentionShape& shape, const T* const* k, co
   for (int32_t r = kRows; r < 16; ++r) maxima[r] = sums[r] = 0;
 
   if constexpr (kPaged) {
-    output_rows_paged<kRows, T>(v, keys, shape.head_dim, scratch);
+    output_rows_paged<kRows, T>(order + count, order + count + kPagesAhead, keys, shape.head_dim,
+                                scratch);
   } else {
     output_rows<kRows>(scratch.values, keys, shape.head_dim, scratch);
   }
@@ -332,11 +379,12 @@ HWY_NOINLINE void attend_tile(const AttentionShape& shape, const T* const* k, co
 
 template <int32_t kRows, bool kPaged, typename T>
 HWY_INLINE void attend_up_to(const AttentionShape& shape, const T* const* k, const T* const* v,
-                             const AttentionRow* rows, int32_t count, const Scratch& scratch) {
+                             const T* const* next_k, const AttentionRow* rows, int32_t count,
+                             const Scratch& scratch) {
   if (count == kRows) {
-    attend_tile<kRows, kPaged, T>(shape, k, v, rows, scratch);
+    attend_tile<kRows, kPaged, T>(shape, k, v, next_k, rows, scratch);
   } else if constexpr (kRows > 1) {
-    attend_up_to<kRows - 1, kPaged, T>(shape, k, v, rows, count, scratch);
+    attend_up_to<kRows - 1, kPaged, T>(shape, k, v, next_k, rows, count, scratch);
   }
 }
 
@@ -346,17 +394,52 @@ void widen(const T* from, int32_t count, float* to) {
   for (int32_t i = 0; i < count; i += kLanes) hn::Store(load_f32(from + i), d, to + i);
 }
 
+// Widens the keys of `range` and their values, and says where.
 template <typename T>
-void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const AttentionRow* rows,
-                  int32_t count, const Scratch& scratch) {
-  const T* k[kCutPages];
-  const T* v[kCutPages];
-  for (int32_t p = 0; p < kCutPages; ++p) {
-    k[p] = static_cast<const T*>(cut.k[p]);
-    v[p] = static_cast<const T*>(cut.v[p]);
+void widen_cut(const AttentionCut& cut, KeyRange range, int32_t head_dim, const Scratch& scratch,
+               const float** panels) {
+  const int32_t padded = padded_head_dim(head_dim);
+  for (int32_t p = range.first / kPanel; p * kPanel < range.last; ++p) {
+    float* to = scratch.keys + p * kPanel * head_dim;
+    widen(static_cast<const T*>(cut.k[p]), kPanel * head_dim, to);
+    panels[p] = to;
+    // Slots outside the range are not looked at: they may hold anything.
+    const int32_t begin = p * kPanel < range.first ? range.first : p * kPanel;
+    const int32_t end = (p + 1) * kPanel > range.last ? range.last : (p + 1) * kPanel;
+    for (int32_t key = begin; key < end; ++key) {
+      const T* from = static_cast<const T*>(cut.v[p]) + (key - p * kPanel) * head_dim;
+      widen(from, padded, scratch.values + key * padded);
+    }
   }
+}
+
+// Asks for the pages [first, last) of a cut, into the second cache level.
+void prefetch_pages(const AttentionCut& cut, int32_t first, int32_t last, int32_t head_dim) {
+  const int32_t bytes = kPanel * head_dim * (cut.bf16 ? 2 : 4);
+  for (int32_t p = first; p < last; ++p) {
+    if (cut.k[p] == nullptr) return;
+    for (int32_t i = 0; i < bytes; i += 64) {
+      __builtin_prefetch(static_cast<const char*>(cut.k[p]) + i, 0, 2);
+      __builtin_prefetch(static_cast<const char*>(cut.v[p]) + i, 0, 2);
+    }
+  }
+}
+
+template <typename T>
+void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+                  const AttentionRow* rows, int32_t count, const Scratch& scratch) {
   if (count <= kMaxTileRows) {
-    attend_up_to<kMaxTileRows, true, T>(shape, k, v, rows, count, scratch);
+    const T* k[kCutPages];
+    const T* v[kCutPages];
+    const T* next_k[kPagesAhead];
+    for (int32_t p = 0; p < kCutPages; ++p) {
+      k[p] = static_cast<const T*>(cut.k[p]);
+      v[p] = static_cast<const T*>(cut.v[p]);
+    }
+    for (int32_t p = 0; p < kPagesAhead; ++p) {
+      next_k[p] = next == nullptr ? nullptr : static_cast<const T*>(next->k[p]);
+    }
+    attend_up_to<kMaxTileRows, true, T>(shape, k, v, next_k, rows, count, scratch);
     return;
   }
 
@@ -365,23 +448,18 @@ void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const At
     if (rows[r].first < keys.first) keys.first = rows[r].first;
     if (rows[r].last > keys.last) keys.last = rows[r].last;
   }
-  const int32_t padded = padded_head_dim(shape.head_dim);
-  const float* wide[kCutPages];
-  for (int32_t p = keys.first / kPanel; p < (keys.last + kPanel - 1) / kPanel; ++p) {
-    float* to = scratch.keys + p * kPanel * shape.head_dim;
-    widen(k[p], kPanel * shape.head_dim, to);
-    wide[p] = to;
-    // Slots outside the keys are not looked at: they may hold anything.
-    const int32_t begin = p * kPanel < keys.first ? keys.first : p * kPanel;
-    const int32_t end = (p + 1) * kPanel > keys.last ? keys.last : (p + 1) * kPanel;
-    for (int32_t key = begin; key < end; ++key) {
-      widen(v[p] + (key - p * kPanel) * shape.head_dim, padded, scratch.values + key * padded);
-    }
-  }
+  const float* panels[kCutPages];
+  widen_cut<T>(cut, keys, shape.head_dim, scratch, panels);
+  int32_t page = 0;
   for (int32_t r = 0; r < count; r += kMaxTileRows) {
-    const int32_t left = count - r;
-    attend_up_to<kMaxTileRows, false, float>(shape, wide, nullptr, rows + r,
-                                             left < kMaxTileRows ? left : kMaxTileRows, scratch);
+    const int32_t end = r + kMaxTileRows < count ? r + kMaxTileRows : count;
+    if (next != nullptr) {
+      const int32_t to = end * kCutPages / count;
+      prefetch_pages(*next, page, to, shape.head_dim);
+      page = to;
+    }
+    attend_up_to<kMaxTileRows, false, float>(shape, panels, nullptr, nullptr, rows + r, end - r,
+                                             scratch);
   }
 }
 
@@ -389,13 +467,13 @@ void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const At
 
 int64_t attend_scratch_size(const AttentionShape& shape) { return scratch_size(shape); }
 
-void attend(const AttentionShape& shape, const AttentionCut& cut, const AttentionRow* rows,
-            int32_t count, float* scratch) {
+void attend(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+            const AttentionRow* rows, int32_t count, float* scratch) {
   const Scratch parts = split_scratch(scratch, shape.head_dim);
   if (cut.bf16) {
-    attend_typed<uint16_t>(shape, cut, rows, count, parts);
+    attend_typed<uint16_t>(shape, cut, next, rows, count, parts);
   } else {
-    attend_typed<float>(shape, cut, rows, count, parts);
+    attend_typed<float>(shape, cut, next, rows, count, parts);
   }
 }
 

@@ -35,7 +35,7 @@ struct AttentionRow {
 };
 
 struct AttentionCut {
-  const void* k[kCutPages];  // per page: [head_dim][16]
+  const void* k[kCutPages];  // per page: [head_dim][16]; null beyond the last
   const void* v[kCutPages];  // per page: [16][head_dim]
   bool bf16;                 // else f32
 };
@@ -49,9 +49,10 @@ struct AttentionShape {
 struct AttentionKernels {
   // Floats of scratch memory that attend() needs, aligned to 64 bytes.
   int64_t (*scratch_size)(const AttentionShape& shape);
-  // Folds the cut into the state of every row.
-  void (*attend)(const AttentionShape& shape, const AttentionCut& cut, const AttentionRow* rows,
-                 int32_t count, float* scratch);
+  // Folds the cut into the state of every row. `next`, which may be null, is the cut that this
+  // worker takes up afterwards: its pages are asked for meanwhile.
+  void (*attend)(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+                 const AttentionRow* rows, int32_t count, float* scratch);
   // Folds partials, which attend() left in empty states for a later cut, into states. Row i of
   // either lies at i * state_size(); no partial is empty.
   void (*fold)(int32_t head_dim, const float* partials, int32_t count, float* states);

@@ -17,8 +17,11 @@ template <class D>
 HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> exp2_nonpositive(D d, hwy::HWY_NAMESPACE::Vec<D> x) {
   namespace hn = hwy::HWY_NAMESPACE;
   const hn::RebindToSigned<D> di;
-  const auto n = hn::Round(x);
-  const auto f = hn::Sub(x, n);
+  // Adding 1.5 * 2^23 rounds to an integer n, which stands in the low bits of the sum; with 127
+  // more these are the exponent of 2^n. (Conversions to integers check for overflow: dearer.)
+  const auto magic = hn::Set(d, 12582912.0f + 127.0f);
+  const auto shifted = hn::Add(x, magic);
+  const auto f = hn::Sub(x, hn::Sub(shifted, magic));
   auto p = hn::Set(d, 0.00015469731972029576f);
   p = hn::MulAdd(p, f, hn::Set(d, 0.0013410000965924688f));
   p = hn::MulAdd(p, f, hn::Set(d, 0.009618030782527848f));
@@ -26,8 +29,8 @@ HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> exp2_nonpositive(D d, hwy::HWY_NAMESPACE::
   p = hn::MulAdd(p, f, hn::Set(d, 0.24022651084117086f));
   p = hn::MulAdd(p, f, hn::Set(d, 0.6931472253950105f));
   p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
-  const auto scaled = hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::ConvertTo(di, n)));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -125.0f)), hn::BitCast(d, scaled));
+  const auto power = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -125.0f)), hn::Mul(p, power));
 }
 
 }  // namespace block_attention::HWY_NAMESPACE
