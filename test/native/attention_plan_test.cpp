@@ -1,0 +1,194 @@
+#include "cpu/attention_plan.hpp"
+
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "cpu/attention_kernels.hpp"
+#include "support.hpp"
+
+namespace block_attention::test {
+namespace {
+
+using Plan = CpuAttentionPlan;
+
+// A step over made-up pages: blocks of given lengths, sequences that use some of them.
+struct PlanCase {
+  std::vector<std::vector<PageId>> blocks;
+  std::vector<int32_t> lengths;
+  std::vector<StepSegment> segments;
+  std::vector<StepSequence> sequences;
+  std::vector<int32_t> tokens;
+  PageId next_page = 0;
+
+  PlanCase() { segments.reserve(10000); }
+  size_t add_block(int32_t length) {
+    std::vector<PageId> pages;
+    for (int32_t i = 0; i < (length + 15) / 16; ++i) pages.push_back(next_page++);
+    blocks.push_back(pages);
+    lengths.push_back(length);
+    return blocks.size() - 1;
+  }
+  void add_sequence(const std::vector<size_t>& earlier, int32_t local_begin, int32_t rows) {
+    int32_t offset = 0;
+    for (size_t block : earlier) offset += lengths[block];
+    const size_t own = add_block(local_begin + rows);
+    const size_t first = segments.size();
+    int32_t at = 0;
+    for (size_t block : earlier) {
+      segments.push_back({blocks[block], lengths[block], offset + local_begin - at});
+      at += lengths[block];
+    }
+    segments.push_back({blocks[own], local_begin + rows, local_begin});
+    sequences.push_back({static_cast<int32_t>(tokens.size()),
+                         rows,
+                         local_begin,
+                         {segments.data() + first, segments.size() - first}});
+    tokens.resize(tokens.size() + static_cast<size_t>(rows));
+  }
+  Step step() const { return {tokens, sequences}; }
+};
+
+AttentionPlanLimits limits(int32_t threads, int32_t kv_heads, int32_t group) {
+  AttentionPlanLimits l;
+  l.threads = threads;
+  l.num_kv_heads = kv_heads;
+  l.group = group;
+  l.head_dim = 64;
+  return l;
+}
+
+// Every token of every sequence meets every cut of its segments exactly once.
+void expect_complete(const Plan& plan, const AttentionPlanLimits& l) {
+  using Unit = std::tuple<int32_t, int32_t, int32_t, int32_t>;  // sequence, segment, cut, token
+  std::map<Unit, int> seen;
+  std::set<int32_t> items;
+  const auto folds = static_cast<int32_t>(plan.folds().size());
+  for (const Plan::Item& item : plan.items()) ASSERT_TRUE(items.insert(item.index).second);
+  ASSERT_EQ(items.size(), plan.folds().size() + plan.splits().size());
+  for (size_t i = 1; i < plan.items().size(); ++i) {
+    ASSERT_GE(plan.items()[i - 1].cost, plan.items()[i].cost);
+  }
+  const auto cuts = [&](int32_t segment) {
+    return (plan.segments()[static_cast<size_t>(segment)].length + kCutKeys - 1) / kCutKeys;
+  };
+  for (int32_t f = 0; f < folds; ++f) {
+    const Plan::FoldTask& task = plan.folds()[static_cast<size_t>(f)];
+    const Plan::Sequence& sequence = plan.sequences()[static_cast<size_t>(task.sequence)];
+    ASSERT_FALSE(sequence.split);
+    ASSERT_TRUE(task.tokens == 1 || task.tokens * l.group <= Plan::kMaxFoldRows);
+    for (int32_t s = 0; s < sequence.segments; ++s) {
+      for (int32_t cut = 0; cut < cuts(sequence.first_segment + s); ++cut) {
+        for (int32_t t = 0; t < task.tokens; ++t) {
+          ++seen[{task.sequence, sequence.first_segment + s, cut, task.first_token + t}];
+        }
+      }
+    }
+  }
+  std::set<int64_t> partials;
+  for (const Plan::SplitTask& task : plan.splits()) {
+    for (int32_t m = 0; m < task.members; ++m) {
+      const Plan::Member& member = plan.members()[static_cast<size_t>(task.first_member + m)];
+      const Plan::Sequence& sequence = plan.sequences()[static_cast<size_t>(member.sequence)];
+      const Plan::Segment& segment = plan.segments()[static_cast<size_t>(member.segment)];
+      ASSERT_TRUE(sequence.split);
+      for (int32_t t = 0; t < sequence.rows; ++t) {
+        ++seen[{member.sequence, member.segment, task.cut, t}];
+        for (int32_t head = 0; head < l.num_kv_heads; ++head) {
+          const int64_t cut = segment.first_partial + task.cut;
+          ASSERT_LT(cut, sequence.cuts);
+          const int64_t row = ((head * int64_t{sequence.cuts} + cut) * sequence.rows + t) * l.group;
+          for (int32_t g = 0; g < l.group; ++g) {
+            ASSERT_TRUE(partials.insert(sequence.first_partial + row + g).second);
+            ASSERT_LT(sequence.first_partial + row + g, plan.partials());
+          }
+        }
+      }
+    }
+  }
+  size_t expected = 0;
+  for (const Plan::Sequence& sequence : plan.sequences()) {
+    expected += static_cast<size_t>(sequence.cuts) * static_cast<size_t>(sequence.rows);
+  }
+  ASSERT_EQ(seen.size(), expected);
+  for (const auto& [unit, count] : seen) ASSERT_EQ(count, 1);
+
+  std::map<std::pair<int32_t, int32_t>, int> merged;
+  for (const Plan::MergeTask& task : plan.merges()) {
+    for (int32_t t = 0; t < task.tokens; ++t) ++merged[{task.sequence, task.first_token + t}];
+  }
+  size_t split_rows = 0;
+  for (const Plan::Sequence& s : plan.sequences()) {
+    if (s.split) split_rows += static_cast<size_t>(s.rows);
+  }
+  ASSERT_EQ(merged.size(), split_rows);
+  for (const auto& [row, count] : merged) ASSERT_EQ(count, 1);
+}
+
+TEST(AttentionPlanTest, CoversEveryRowAndCutOnce) {
+  for (uint64_t seed = 1; seed <= 150; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    Random random(seed);
+    PlanCase c;
+    std::vector<size_t> shared;
+    for (int i = 0; i < 4; ++i) {
+      shared.push_back(c.add_block(static_cast<int32_t>(random.between(1, 700))));
+    }
+    const int64_t sequences = random.between(1, 6);
+    for (int64_t s = 0; s < sequences; ++s) {
+      std::vector<size_t> earlier;
+      for (size_t block : shared) {
+        if (random.chance(0.6)) earlier.push_back(block);
+      }
+      const auto rows = random.chance(0.5) ? 1 : static_cast<int32_t>(random.between(1, 150));
+      c.add_sequence(earlier, static_cast<int32_t>(random.between(0, 300)), rows);
+    }
+    AttentionPlanLimits l = limits(static_cast<int32_t>(random.between(1, 9)),
+                                   static_cast<int32_t>(random.between(1, 4)),
+                                   static_cast<int32_t>(random.between(1, 16)));
+    if (random.chance(0.3)) l.max_partial_floats = random.between(0, 200000);
+    Plan plan;
+    for (Plan::Mode mode : {Plan::Mode::kAuto, Plan::Mode::kFold, Plan::Mode::kSplit}) {
+      plan.build(c.step(), l, mode);  // one object, used again
+      expect_complete(plan, l);
+      if (HasFatalFailure()) return;
+      ASSERT_LE(plan.partials() * state_size(l.head_dim), l.max_partial_floats);
+    }
+  }
+}
+
+TEST(AttentionPlanTest, ReadsABlockThatDecodesShareOnce) {
+  PlanCase c;
+  const size_t block = c.add_block(4096);
+  for (int i = 0; i < 8; ++i) c.add_sequence({block}, 3 + i, 1);
+  Plan plan;
+  plan.build(c.step(), limits(2, 2, 1));
+  int shared = 0;
+  for (const Plan::SplitTask& task : plan.splits()) shared += task.members == 8;
+  EXPECT_EQ(shared, 4096 / kCutKeys);
+}
+
+TEST(AttentionPlanTest, FoldsAPrefillAndKeepsItsWorkersBusy) {
+  PlanCase c;
+  c.add_sequence({}, 0, 2048);
+  Plan plan;
+  plan.build(c.step(), limits(2, 4, 4));
+  EXPECT_TRUE(plan.splits().empty());
+  double total = 0;
+  for (const Plan::Item& item : plan.items()) total += item.cost * 4;
+  EXPECT_LE(plan.items().front().cost, total / 2 / 2);
+}
+
+TEST(AttentionPlanTest, SplitsALongDecodeThatWouldLeaveWorkersIdle) {
+  PlanCase c;
+  c.add_sequence({c.add_block(32768)}, 10, 1);
+  Plan plan;
+  plan.build(c.step(), limits(8, 2, 4));
+  EXPECT_TRUE(plan.folds().empty());
+  EXPECT_GE(plan.splits().size(), 128u);
+  plan.build(c.step(), limits(1, 2, 4));
+  EXPECT_TRUE(plan.splits().empty()) << "one worker needs no partials";
+}
+
+}  // namespace
+}  // namespace block_attention::test
