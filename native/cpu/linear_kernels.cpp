@@ -33,13 +33,21 @@ constexpr int kAccumulators = 24;
 constexpr int kGroupRows = 6;
 constexpr int kGroupPanels = 1;
 #endif
-static_assert(kGroupRows * kGroupPanels * kVectors <= kAccumulators && kGroupPanels <= kMaxWidePanels);
+static_assert(kGroupRows * kGroupPanels * kVectors <= kAccumulators &&
+              kGroupPanels <= kMaxWidePanels);
 
 constexpr int kDirectRows = 8;
 constexpr int kDirectGroupRows = kGroupRows < kDirectRows ? kGroupRows : kDirectRows;
-// Few rows take several panels at once, so that there are enough independent sums to hide the latency of an addition
-// and enough streams to keep memory busy.
-constexpr int direct_panels(int64_t rows) {
+// Software prefetch: how far a single group looks ahead, and how many groups share out the next
+// block.
+constexpr int64_t kAheadBytes = 2048;
+constexpr int64_t kMaxShares = 4;
+
+// Panels computed at once for groups of `rows` rows. Few rows take several, so that there are
+// enough independent sums to hide the latency of an addition and enough streams to keep memory
+// busy.
+constexpr int tile_width(int64_t rows, bool repacked) {
+  if (repacked) return kGroupPanels;
   if (rows * 4 * kVectors <= (kAccumulators < 16 ? kAccumulators : 16)) return 4;
   return rows * 2 * kVectors <= kAccumulators ? 2 : 1;
 }
@@ -57,12 +65,23 @@ struct Micro {
   const T* panels;
   int64_t panel_stride;
   int64_t inputs;
+  // What to bring into the cache meanwhile: per input one address in each of kPanels panels,
+  // ahead_step bytes on.
+  const char* ahead;
+  int64_t ahead_step;
+  int64_t ahead_stride;
   float* wide;  // repacked 16-bit weights: the panels as float32, for the groups that follow
   float* out;
   int64_t out_stride;
   bool add;           // to what earlier blocks left in out
   const float* bias;  // with the last block
 };
+
+template <bool kRepacked>
+HWY_INLINE void prefetch(const char* address) {
+  // Repacked blocks are too large for the first level, whose space the widened panels need.
+  __builtin_prefetch(address, 0, kRepacked ? 2 : 3);
+}
 
 // One block of inputs: out[kRows, kPanels x 16] (+)= x[kRows, inputs] * panels.
 template <int kRows, int kPanels, bool kRepacked, typename T>
@@ -81,24 +100,44 @@ HWY_NOINLINE void micro(const Micro<T>& m) {
   float* HWY_RESTRICT wide = m.wide;
   const int64_t x_stride = m.x_stride;
   const int64_t panel_stride = m.panel_stride;
+  const char* ahead = m.ahead;
+  const int64_t ahead_step = m.ahead_step;
+  const int64_t ahead_stride = m.ahead_stride;
   for (int64_t k = 0; k < m.inputs; ++k) {
-    V w[kWidth];
+    const auto load = [&](int panel, int vector) HWY_ATTR {
+      const V w = load_wide(panels + panel * panel_stride + vector * kLanes);
+      if (kKeepWide) hn::Store(w, d, wide + panel * kSumBlock * kColumns + vector * kLanes);
+      return w;
+    };
+    const auto input = [&](int row)
+                           HWY_ATTR { return hn::Set(d, kRepacked ? x[row] : x[row * x_stride]); };
     HWY_UNROLL(4)
-    for (int p = 0; p < kPanels; ++p) {
+    for (int p = 0; p < kPanels; ++p) prefetch<kRepacked>(ahead + p * ahead_stride);
+    // The shorter side waits in registers for the longer one, each of whose values is needed once.
+    if constexpr (kRows < kWidth) {
+      V a[kRows];
       HWY_UNROLL(16)
-      for (int v = 0; v < kVectors; ++v) {
-        w[p * kVectors + v] = load_wide(panels + p * panel_stride + v * kLanes);
-        if (kKeepWide) hn::Store(w[p * kVectors + v], d, wide + p * kSumBlock * kColumns + v * kLanes);
-      }
-    }
-    HWY_UNROLL(16)
-    for (int i = 0; i < kRows; ++i) {
-      const V a = hn::Set(d, kRepacked ? x[i] : x[i * x_stride]);
+      for (int i = 0; i < kRows; ++i) a[i] = input(i);
       HWY_UNROLL(32)
-      for (int j = 0; j < kWidth; ++j) sums[i][j] = hn::MulAdd(a, w[j], sums[i][j]);
+      for (int j = 0; j < kWidth; ++j) {
+        const V w = load(j / kVectors, j % kVectors);
+        HWY_UNROLL(16)
+        for (int i = 0; i < kRows; ++i) sums[i][j] = hn::MulAdd(a[i], w, sums[i][j]);
+      }
+    } else {
+      V w[kWidth];
+      HWY_UNROLL(32)
+      for (int j = 0; j < kWidth; ++j) w[j] = load(j / kVectors, j % kVectors);
+      HWY_UNROLL(16)
+      for (int i = 0; i < kRows; ++i) {
+        const V a = input(i);
+        HWY_UNROLL(32)
+        for (int j = 0; j < kWidth; ++j) sums[i][j] = hn::MulAdd(a, w[j], sums[i][j]);
+      }
     }
     x += kRepacked ? kRows : 1;
     panels += kColumns;
+    ahead += ahead_step;
     if (kKeepWide) wide += kColumns;
   }
   float* out = m.out;
@@ -120,7 +159,7 @@ HWY_NOINLINE void micro(const Micro<T>& m) {
 
 template <int kRows, int kPanels, bool kRepacked, typename T>
 void micro_of_rows(int64_t rows, const Micro<T>& m) {
-  if constexpr (kRows * kPanels * kVectors <= kAccumulators) {
+  if constexpr (kPanels <= tile_width(kRows, kRepacked)) {
     if (rows == kRows) {
       micro<kRows, kPanels, kRepacked>(m);
       return;
@@ -129,31 +168,57 @@ void micro_of_rows(int64_t rows, const Micro<T>& m) {
   if constexpr (kRows > 1) micro_of_rows<kRows - 1, kPanels, kRepacked>(rows, m);
 }
 
+// The block at (panel, input) of kPanels panels; (next_panel, next_input) is the one that follows.
+struct BlockAt {
+  int64_t panel;
+  int64_t input;
+  int64_t next_panel;
+  int64_t next_input;
+};
+
 template <int kPanels, bool kRepacked, typename T>
-void block_of_panels(const LinearTile& t, int64_t panel, int64_t first_input, int64_t inputs, float* out,
-                     int64_t out_stride) {
+void block_of_panels(const LinearTile& t, const BlockAt& at, float* out, int64_t out_stride) {
+  const int64_t left = t.in_features - at.input;
+  const T* weight = static_cast<const T*>(t.panels);
+  const int64_t groups = t.group_to - t.group_from;
   Micro<T> m;
   m.x_stride = t.x_stride;
-  m.panels = static_cast<const T*>(t.panels) + (panel * t.in_features + first_input) * kColumns;
   m.panel_stride = t.in_features * kColumns;
-  m.inputs = inputs;
+  m.panels = weight + at.panel * m.panel_stride + at.input * kColumns;
+  m.inputs = left < kSumBlock ? left : kSumBlock;
+  m.ahead_stride = m.panel_stride * static_cast<int64_t>(sizeof(T));
   m.wide = t.wide;
   m.out_stride = out_stride;
-  m.add = first_input != 0;
-  m.bias = t.bias != nullptr && first_input + inputs == t.in_features ? t.bias + panel * kColumns : nullptr;
-  const int64_t row0 = group_begin(t.rows, t.groups, t.group_from);
-  int64_t row = row0;
-  for (int64_t group = t.group_from; group < t.group_to; ++group) {
-    const int64_t end = group_begin(t.rows, t.groups, group + 1);
-    m.out = out + (row - row0) * out_stride;
+  m.add = at.input != 0;
+  m.bias = t.bias != nullptr && m.inputs == left ? t.bias + at.panel * kColumns : nullptr;
+
+  // A single group waits for memory itself, so it looks a little ahead. Several groups share out
+  // the whole next block.
+  constexpr int64_t kInputBytes = kColumns * static_cast<int64_t>(sizeof(T));
+  const int64_t shares = groups < kMaxShares ? groups : kMaxShares;
+  m.ahead_step = kInputBytes / shares;
+  const char* next = reinterpret_cast<const char*>(weight + at.next_panel * m.panel_stride +
+                                                   at.next_input * kColumns);
+  const int64_t share = m.inputs * m.ahead_step;
+
+  const int64_t first_row = group_begin(t.rows, t.groups, t.group_from);
+  int64_t row = first_row;
+  for (int64_t group = 0; group < groups; ++group) {
+    const int64_t end = group_begin(t.rows, t.groups, t.group_from + group + 1);
+    m.out = out + (row - first_row) * out_stride;
+    m.ahead = next + group * share;
+    if (groups == 1) m.ahead = reinterpret_cast<const char*>(m.panels) + kAheadBytes;
+    if (group >= shares) m.ahead_step = 0;
     if constexpr (!kRepacked) {
-      m.x = t.x + row * t.x_stride + first_input;
+      m.x = t.x + row * t.x_stride + at.input;
       micro_of_rows<kDirectGroupRows, kPanels, false>(end - row, m);
     } else {
-      m.x = t.x + t.rows * first_input + row * inputs;
-      if (sizeof(T) == 2 && group != t.group_from) {
-        Micro<float> again{m.x,   0,     t.wide,  kSumBlock * kColumns, inputs, nullptr,
-                           m.out, m.out_stride, m.add, m.bias};
+      m.x = t.x + t.rows * at.input + row * m.inputs;
+      if (sizeof(T) == 2 && group != 0) {
+        const Micro<float> again{m.x,      0,       t.wide,       kSumBlock * kColumns,
+                                 m.inputs, m.ahead, m.ahead_step, m.ahead_stride,
+                                 nullptr,  m.out,   m.out_stride, m.add,
+                                 m.bias};
         micro_of_rows<kGroupRows, kPanels, true>(end - row, again);
       } else {
         micro_of_rows<kGroupRows, kPanels, true>(end - row, m);
@@ -164,35 +229,63 @@ void block_of_panels(const LinearTile& t, int64_t panel, int64_t first_input, in
 }
 
 template <bool kRepacked, typename T>
+void block(int64_t panels, const LinearTile& t, const BlockAt& at, float* out, int64_t out_stride) {
+  if constexpr (!kRepacked) {
+    if (panels == 4) return block_of_panels<4, kRepacked, T>(t, at, out, out_stride);
+  }
+  if (panels == 2) return block_of_panels<2, kRepacked, T>(t, at, out, out_stride);
+  return block_of_panels<1, kRepacked, T>(t, at, out, out_stride);
+}
+
+// How many panels to take at `panel`: the ragged last one goes alone.
+HWY_INLINE int64_t take(const LinearTile& t, int64_t width, int64_t panel) {
+  const int64_t whole = t.out_features / kColumns;
+  const int64_t left = (t.panel_to < whole ? t.panel_to : whole) - panel;
+  while (width > 1 && width > left) width /= 2;
+  return width;
+}
+
+template <bool kRepacked, typename T>
 void tile_of_type(const LinearTile& t) {
-  const int64_t row0 = group_begin(t.rows, t.groups, t.group_from);
-  const int64_t rows = group_begin(t.rows, t.groups, t.group_to) - row0;
-  const int64_t whole_panels = t.out_features / kColumns;
-  const int64_t last = t.panel_to < whole_panels ? t.panel_to : whole_panels;
-  const int64_t most = (rows + t.group_to - t.group_from - 1) / (t.group_to - t.group_from);
-  const int64_t step = kRepacked ? kGroupPanels : direct_panels(most);
-  for (int64_t k = 0; k < t.in_features; k += kSumBlock) {
-    const int64_t inputs = t.in_features - k < kSumBlock ? t.in_features - k : kSumBlock;
-    int64_t panel = t.panel_from;
-    float* out = t.out + row0 * t.out_stride;
-    if constexpr (!kRepacked) {
-      for (; step >= 4 && panel + 4 <= last; panel += 4) {
-        block_of_panels<4, kRepacked, T>(t, panel, k, inputs, out + panel * kColumns, t.out_stride);
+  const int64_t first_row = group_begin(t.rows, t.groups, t.group_from);
+  const int64_t rows = group_begin(t.rows, t.groups, t.group_to) - first_row;
+  const int64_t groups = t.group_to - t.group_from;
+  const int64_t width = tile_width((rows + groups - 1) / groups, kRepacked);
+  const int64_t ragged = t.out_features % kColumns == 0 ? -1 : t.out_features / kColumns;
+  float* out = t.out + first_row * t.out_stride;
+  // Few rows: a panel from end to end, as it lies in memory. Many: a block of inputs of all panels,
+  // since that much of the activations stays in the second-level cache.
+  BlockAt at{t.panel_from, 0, 0, 0};
+  while (at.panel < t.panel_to) {
+    const int64_t panels = take(t, width, at.panel);
+    at.next_panel = at.panel;
+    at.next_input = at.input;
+    if (kRepacked) {
+      at.next_panel += panels;
+      if (at.next_panel == t.panel_to && at.input + kSumBlock < t.in_features) {
+        at.next_panel = t.panel_from;
+        at.next_input += kSumBlock;
+      }
+    } else {
+      at.next_input += kSumBlock;
+      if (at.next_input >= t.in_features) {
+        at.next_panel += panels;
+        at.next_input = 0;
       }
     }
-    for (; step >= 2 && panel + 2 <= last; panel += 2) {
-      block_of_panels<2, kRepacked, T>(t, panel, k, inputs, out + panel * kColumns, t.out_stride);
+    if (at.panel == ragged) {
+      block<kRepacked, T>(1, t, at, t.ragged, kColumns);
+    } else {
+      block<kRepacked, T>(panels, t, at, out + at.panel * kColumns, t.out_stride);
     }
-    for (; panel < last; ++panel) {
-      block_of_panels<1, kRepacked, T>(t, panel, k, inputs, out + panel * kColumns, t.out_stride);
-    }
-    if (panel < t.panel_to) block_of_panels<1, kRepacked, T>(t, panel, k, inputs, t.ragged, kColumns);
+    at.panel = at.next_panel;
+    at.input = at.next_input;
   }
-  if (last < t.panel_to) {
-    const int64_t columns = t.out_features - last * kColumns;
+  if (ragged >= t.panel_from && ragged < t.panel_to) {
     for (int64_t i = 0; i < rows; ++i) {
-      float* out = t.out + (row0 + i) * t.out_stride + last * kColumns;
-      for (int64_t j = 0; j < columns; ++j) out[j] = t.ragged[i * kColumns + j];
+      for (int64_t j = ragged * kColumns; j < t.out_features; ++j) {
+        out[i * t.out_stride + j] = t.ragged[i * kColumns + j - ragged * kColumns];
+      }
     }
   }
 }
@@ -216,7 +309,7 @@ int64_t linear_group_rows() { return kGroupRows; }
 int64_t linear_tile_panels(int64_t rows) {
   if (rows > kDirectRows) return kGroupPanels;
   const int64_t groups = (rows + kGroupRows - 1) / kGroupRows;
-  return direct_panels((rows + groups - 1) / groups);
+  return tile_width((rows + groups - 1) / groups, false);
 }
 
 }  // namespace block_attention::HWY_NAMESPACE
@@ -227,8 +320,8 @@ namespace block_attention {
 
 LinearKernels linear_kernels(Isa isa) {
   return {BLOCK_ATTENTION_KERNEL(isa, linear_group_rows)(), HWY_NAMESPACE::kDirectRows,
-          BLOCK_ATTENTION_KERNEL(isa, linear_tile_panels), BLOCK_ATTENTION_KERNEL(isa, linear_direct),
-          BLOCK_ATTENTION_KERNEL(isa, linear_repacked)};
+          BLOCK_ATTENTION_KERNEL(isa, linear_tile_panels),
+          BLOCK_ATTENTION_KERNEL(isa, linear_direct), BLOCK_ATTENTION_KERNEL(isa, linear_repacked)};
 }
 
 }  // namespace block_attention
