@@ -22,6 +22,7 @@ const CALLS = {
     ],
   },
   short: {
+    attention_bench: [['--rounds', '1', '--case', '50 x 1K']],
     ops_bench: [['--rounds', '1', '--megabytes', '8']],
     linear_bench: [['--rounds', '1', '--rows', '1,8', '--inputs', '256', '--outputs', '512']],
   },
@@ -47,10 +48,22 @@ export const kernels = {
       progress.show(`kernels: ${[program, ...args].join(' ')}`);
       const { stdout } = await run(pathOf(program), args);
       if (program === 'ops_bench') results.ops = JSON.parse(stdout);
-      else results.others.push(parseOutput(stdout));
+      else results.others.push(parsed(program, stdout));
       progress.add(1);
     }
     return { results };
   },
   tables: kernelTables,
 };
+
+/**
+ * A table that is not found is a failure: what a program prints may change.
+ *
+ * @param {string} program
+ * @param {string} text
+ */
+function parsed(program, text) {
+  const output = parseOutput(text);
+  if (output.tables.length === 0) throw new Error(`no table in what ${program} printed:\n${text}`);
+  return output;
+}

@@ -1,5 +1,5 @@
-// Reads what the native benchmarks print for people: lines "name: value", and tables with a line of headings (two or
-// more spaces between them) over rows that begin with a number.
+// Reads what the native benchmarks print for people: lines "name: value", and tables of right-aligned numbers behind a
+// name or a number of rows, under a line of headings.
 
 /**
  * @typedef {object} ProgramTable
@@ -14,11 +14,16 @@
  * @property {ProgramTable[]} tables
  */
 
+/** @typedef {{ text: string, end: number }} Word and the place behind its last letter */
+
 const NUMBER = /^-?\d+(\.\d+)?[%x]?$/;
+const FEWEST_NUMBERS = 3;
+/** With single spaces in it; two end it. */
+const NAME = /^\s*\S+(?: \S+)*/;
 
 /** @param {string} text @returns {ProgramOutput} */
 export function parseOutput(text) {
-  const lines = text.split('\n').map((line) => line.trim());
+  const lines = text.split('\n').map((line) => line.trimEnd());
   /** @type {Record<string, string>} */
   const facts = {};
   /** @type {ProgramTable[]} */
@@ -26,24 +31,62 @@ export function parseOutput(text) {
   /** @type {ProgramTable | undefined} */
   let open;
   for (const [index, line] of lines.entries()) {
-    if (startsWithNumber(line)) {
-      open?.rows.push(cellsOf(line, open.columns.length));
-      continue;
-    }
-    open = undefined;
+    const next = lines[index + 1] ?? '';
     const fact = /^([^:]+): (.+)$/.exec(line);
-    if (startsWithNumber(lines[index + 1] ?? '')) {
-      open = { columns: line.split(/\s{2,}/), rows: [] };
-      tables.push(open);
-    } else if (fact?.[1] !== undefined && fact[2] !== undefined) {
+    if (fact?.[1] !== undefined && fact[2] !== undefined) {
       facts[fact[1]] = fact[2];
+    } else if (isRow(line)) {
+      open?.rows.push(cellsOf(line, open.columns.length));
+    } else if (isRow(next)) {
+      open = { columns: headingsOf(line, next), rows: [] };
+      tables.push(open);
     }
   }
   return { title: lines[0] ?? '', facts, tables };
 }
 
 /** @param {string} line */
-const startsWithNumber = (line) => NUMBER.test(line.split(/\s+/)[0] ?? '');
+function isRow(line) {
+  return (
+    !line.includes(': ') &&
+    wordsBehindName(line).filter(({ text }) => NUMBER.test(text)).length >= FEWEST_NUMBERS
+  );
+}
+
+/**
+ * @param {string} line
+ * @returns {Word[]} what stands behind the name
+ */
+function wordsBehindName(line) {
+  const name = NAME.exec(line)?.[0] ?? '';
+  return [...line.slice(name.length).matchAll(/\S+/g)].map((match) => ({
+    text: match[0],
+    end: name.length + match.index + match[0].length,
+  }));
+}
+
+/**
+ * A heading ends where its numbers end, and may have several words.
+ *
+ * @param {string} line of headings
+ * @param {string} row the first below it
+ * @returns {string[]}
+ */
+function headingsOf(line, row) {
+  const ends = wordsBehindName(row)
+    .filter(({ text }) => NUMBER.test(text))
+    .map(({ end }) => end);
+  const name = NAME.exec(row)?.[0] ?? '';
+  /** @type {string[][]} */
+  const headings = [[], ...ends.map(() => [])];
+  for (const match of line.matchAll(/\S+/g)) {
+    const end = match.index + match[0].length;
+    const column = ends.findIndex((other) => other >= end);
+    const place = end <= name.length ? 0 : 1 + (column === -1 ? ends.length - 1 : column);
+    headings[place]?.push(match[0]);
+  }
+  return headings.map((words) => words.join(' '));
+}
 
 /**
  * The last cell takes what is left, e.g. a ratio and its median in brackets.
@@ -52,6 +95,7 @@ const startsWithNumber = (line) => NUMBER.test(line.split(/\s+/)[0] ?? '');
  * @param {number} count
  */
 function cellsOf(line, count) {
-  const words = line.split(/\s+/);
-  return [...words.slice(0, count - 1), words.slice(count - 1).join(' ')];
+  const name = NAME.exec(line)?.[0].trim() ?? '';
+  const words = wordsBehindName(line).map(({ text }) => text);
+  return [name, ...words.slice(0, count - 2), words.slice(count - 2).join(' ')];
 }

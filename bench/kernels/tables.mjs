@@ -37,9 +37,10 @@ export function kernelTables({ ops, others }) {
  * @returns {Table}
  */
 function limits({ isa, threads, limits }, others) {
+  const products = others.filter(({ title }) => title.startsWith('linear'));
   const gemm = Math.max(
     0,
-    ...others.flatMap((output) => [...columnValues(output, /GFLOP\/s/), ...columnValues(output, /oneDNN/)]),
+    ...products.flatMap((output) => [...columnValues(output, 'GFLOP/s'), ...columnValues(output, 'oneDNN')]),
   );
   const reads = others.flatMap(({ facts }) =>
     Object.entries(facts).flatMap(([name, value]) =>
@@ -62,12 +63,12 @@ function limits({ isa, threads, limits }, others) {
 
 /**
  * @param {ProgramOutput} output
- * @param {RegExp} column
+ * @param {string} column
  * @returns {number[]} of all tables; cells that are no numbers are left out
  */
 function columnValues({ tables }, column) {
   return tables.flatMap(({ columns, rows }) => {
-    const at = columns.findIndex((name) => column.test(name));
+    const at = columns.indexOf(column);
     return rows.map((cells) => Number.parseFloat(cells[at] ?? '')).filter(Number.isFinite);
   });
 }

@@ -107,14 +107,15 @@ Limits measure_limits(const Options& options, Backend& backend) {
     }
   }
   const PeakFma fma = peak_fma(options.isa);
-  const int64_t steps = 20'000;
+  const int64_t fma_rounds = 2'500;
   const int64_t tasks = 8 * int64_t{options.threads};
   const double seconds = fastest_seconds(options.rounds, [&](int) {
     pool.run(tasks, [&](int64_t, int) {
-      sink.fetch_xor(static_cast<uint32_t>(fma.run(steps)), std::memory_order_relaxed);
+      sink.fetch_xor(static_cast<uint32_t>(fma(fma_rounds)), std::memory_order_relaxed);
     });
   });
-  limits.fma_rate = static_cast<double>(tasks * steps * fma.flops_per_step) / seconds;
+  limits.fma_rate =
+      static_cast<double>(tasks * fma_rounds) * fma_flops_per_round(options.isa) / seconds;
   return limits;
 }
 

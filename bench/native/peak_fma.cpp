@@ -9,29 +9,29 @@ HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using D = hn::CappedTag<float, 16>;
+// Enough independent sums to hide the latency of two units, few enough for 16 registers.
+constexpr int kSums = 12;
+constexpr int kUnroll = 8;
 
-// Enough chains for two units with a latency of five cycles, few enough for 16 registers.
-constexpr int kChains = 12;
-
-float multiply_add(int64_t steps) {
-  const D d;
-  hn::Vec<D> sums[kChains];
-  HWY_UNROLL(12)
-  for (int i = 0; i < kChains; ++i) sums[i] = hn::Set(d, static_cast<float>(i));
-  // The values stay finite and normal: x = 0.5 x + 1 tends to 2.
-  const auto half = hn::Set(d, 0.5f);
-  const auto one = hn::Set(d, 1.0f);
-  for (int64_t step = 0; step < steps; ++step) {
-    HWY_UNROLL(12)
-    for (int i = 0; i < kChains; ++i) sums[i] = hn::MulAdd(sums[i], half, one);
+float run_fma(int64_t rounds) {
+  const hn::CappedTag<float, 16> d;
+  hn::Vec<decltype(d)> sums[kSums];
+  for (int i = 0; i < kSums; ++i) sums[i] = hn::Set(d, static_cast<float>(i));
+  const auto factor = hn::Set(d, 0.5f);
+  const auto addend = hn::Set(d, 1.0f);
+  for (int64_t round = 0; round < rounds; ++round) {
+    for (int u = 0; u < kUnroll; ++u) {
+      for (int i = 0; i < kSums; ++i) sums[i] = hn::MulAdd(sums[i], factor, addend);
+    }
   }
   auto sum = hn::Zero(d);
-  for (int i = 0; i < kChains; ++i) sum = hn::Add(sum, sums[i]);
+  for (int i = 0; i < kSums; ++i) sum = hn::Add(sum, sums[i]);
   return hn::GetLane(sum);
 }
 
-int64_t flops_per_step() { return int64_t{2} * kChains * static_cast<int64_t>(hn::MaxLanes(D())); }
+double flops_per_round() {
+  return 2.0 * kSums * kUnroll * static_cast<double>(hn::Lanes(hn::CappedTag<float, 16>()));
+}
 
 }  // namespace block_attention::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -39,10 +39,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace block_attention {
 
-PeakFma peak_fma(Isa isa) {
-  return {BLOCK_ATTENTION_KERNEL(isa, multiply_add),
-          (*BLOCK_ATTENTION_KERNEL(isa, flops_per_step))()};
-}
+PeakFma peak_fma(Isa isa) { return BLOCK_ATTENTION_KERNEL(isa, run_fma); }
+double fma_flops_per_round(Isa isa) { return (*BLOCK_ATTENTION_KERNEL(isa, flops_per_round))(); }
 
 }  // namespace block_attention
 #endif

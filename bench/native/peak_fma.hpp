@@ -1,5 +1,4 @@
-// The highest rate of float32 multiply-adds that the machine gives: registers alone, no memory. The
-// yardstick for kernels that are bound by arithmetic.
+// The rate of fused multiply-adds on registers: what no float32 kernel can pass.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +7,10 @@
 
 namespace block_attention {
 
-struct PeakFma {
-  // Runs `steps` rounds of independent multiply-adds; the result keeps them alive.
-  float (*run)(int64_t steps);
-  // Floating-point operations of one step.
-  int64_t flops_per_step;
-};
+// Runs `rounds` rounds; each returns after fma_flops_per_round() operations.
+using PeakFma = float (*)(int64_t rounds);
 
 PeakFma peak_fma(Isa isa);
+double fma_flops_per_round(Isa isa);
 
 }  // namespace block_attention

@@ -38,6 +38,30 @@ it('reads what a native benchmark prints for people', () => {
   });
 });
 
+it('reads names and headings of several words', () => {
+  const { title, facts, tables } = parseOutput(
+    [
+      'attention, head_dim 128, 4 kv heads x group 4, bf16, avx2, 2 threads',
+      'limits: fma 225 GFLOP/s, linear 92 GFLOP/s, read 38.5 GB/s',
+      '                             GFLOP/s   of fma    GB/s of read  fold us',
+      'final block 50 x 4K, cut       145.4      65%     0.7      2%    11278',
+      'decode 1K                       20.1       9%    30.2     78%       90',
+      '',
+    ].join('\n'),
+  );
+  expect(title).toMatch(/^attention, .* 2 threads$/);
+  expect(facts).toEqual({ limits: 'fma 225 GFLOP/s, linear 92 GFLOP/s, read 38.5 GB/s' });
+  expect(tables).toEqual([
+    {
+      columns: ['', 'GFLOP/s', 'of fma', 'GB/s', 'of read', 'fold us'],
+      rows: [
+        ['final block 50 x 4K, cut', '145.4', '65%', '0.7', '2%', '11278'],
+        ['decode 1K', '20.1', '9%', '30.2', '78%', '90'],
+      ],
+    },
+  ]);
+});
+
 it('takes the fastest of the run as the limits', () => {
   const [limits, linear, ops] = kernelTables({ ops: OPS, others: [parseOutput(TEXT)] });
   expect(limits?.rows.map(([, rate]) => rate)).toEqual([
