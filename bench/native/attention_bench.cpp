@@ -1,0 +1,299 @@
+// attention_bench [--isa NAME] [--threads N] [--head-dim D] [--kv-heads H] [--group G]
+//                 [--dtype bf16|f32] [--rounds R] [--case TEXT]
+//
+// GFLOP/s and GB/s of attention for block encoding, the final block and decoding, beside limits
+// measured in the same run: fused multiply-adds on registers, `linear` with 512 rows, and the
+// fastest streaming read. `floor` is the least time that these limits allow (the larger of bytes /
+// read and operations / fma) over the time measured. Contenders take turns in rounds and each
+// counts with its fastest, since noise only ever adds time. KV states are rotated through more than
+// 256 MB, as a model's layers are.
+#include <time.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cpu/attention.hpp"
+#include "cpu/host_memory.hpp"
+#include "cpu/isa.hpp"
+#include "cpu/linear.hpp"
+#include "cpu/linear_weight.hpp"
+#include "cpu/thread_pool.hpp"
+#include "model/flops.hpp"
+#include "peak_fma.hpp"
+#include "stream_read.hpp"
+
+namespace block_attention {
+namespace {
+
+struct Options {
+  Isa isa = default_isa();
+  int threads = static_cast<int>(std::thread::hardware_concurrency());
+  int32_t head_dim = 128;
+  int32_t kv_heads = 4;
+  int32_t group = 4;
+  DType dtype = DType::kBF16;
+  int rounds = 30;
+  std::string only;
+};
+
+struct Case {
+  const char* name;
+  int32_t sequences;
+  int32_t rows;
+  int32_t earlier;  // keys in earlier segments, shared by all sequences, each at offsets of its own
+  int32_t segment;  // tokens per earlier segment
+};
+
+constexpr Case kCases[] = {
+    {"block encoding 512", 1, 512, 0, 1},
+    {"block encoding 4 x 128", 4, 128, 0, 1},
+    {"block encoding 2048", 1, 2048, 0, 1},
+    {"final block 50 x 1K", 1, 50, 1024, 256},
+    {"final block 50 x 4K", 1, 50, 4096, 256},
+    {"final block 50 x 4K, 100-token blocks", 1, 50, 4000, 100},
+    {"final block 50 x 16K", 1, 50, 16384, 512},
+    {"final block 50 x 32K", 1, 50, 32768, 512},
+    {"decode 1K", 1, 1, 1024, 256},
+    {"decode 4K", 1, 1, 4096, 256},
+    {"decode 32K", 1, 1, 32768, 512},
+    {"8 decodes 4K, shared", 8, 1, 4096, 256},
+};
+
+constexpr double kRotation = 256e6;
+
+// With one thread its CPU time, which a busy machine disturbs less; else wall time.
+double now(int threads) {
+  timespec time = {};
+  clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+// The fastest of options.rounds calls of each contender, seconds.
+std::vector<double> compete(const std::vector<std::function<void()>>& contenders,
+                            const Options& options) {
+  std::vector<double> best(contenders.size(), 1e30);
+  for (int round = -1; round < options.rounds; ++round) {
+    for (size_t i = 0; i < contenders.size(); ++i) {
+      const double start = now(options.threads);
+      contenders[i]();
+      if (round >= 0) best[i] = std::min(best[i], now(options.threads) - start);
+    }
+  }
+  return best;
+}
+
+struct Limits {
+  double fma = 0;     // operations per second
+  double linear = 0;  // operations per second
+  double read = 0;    // bytes per second
+};
+
+Limits measure_limits(ThreadPool& pool, const Options& options) {
+  constexpr int64_t kFmaRounds = 20000;
+  constexpr int64_t kSize = 2048;
+  constexpr int64_t kRows = 512;
+  constexpr size_t kReadBytes = size_t{256} << 20;
+  constexpr size_t kChunk = size_t{1} << 20;
+  std::atomic<uint32_t> sink = 0;
+  const Buffer memory = allocate_host_memory(kReadBytes);
+  std::fill_n(static_cast<uint32_t*>(memory.data()), kReadBytes / 4, 1u);
+
+  const std::vector<uint16_t> source(kSize * kSize, 0x3f80);
+  const HostMatrix matrix{source.data(), DType::kBF16, kSize, kSize};
+  const auto weight = pack_linear(pool, options.isa, {&matrix, 1}, {});
+  LinearOp op(pool, options.isa);
+  std::vector<float> x(kRows * kSize, 0.5f);
+  std::vector<float> out(kRows * kSize);
+
+  std::vector<std::function<void()>> contenders;
+  contenders.emplace_back([&] {
+    pool.run(options.threads, [&](int64_t, int) {
+      sink.fetch_xor(static_cast<uint32_t>(peak_fma(options.isa)(kFmaRounds)));
+    });
+  });
+  contenders.emplace_back([&] {
+    op.run({x.data(), DType::kF32, kRows, kSize, kSize}, *weight,
+           {out.data(), DType::kF32, kRows, kSize, kSize});
+  });
+  size_t next = 0;
+  constexpr size_t kReadOnce = size_t{64} << 20;
+  for (const StreamRead& kernel : stream_reads(options.isa)) {
+    contenders.emplace_back([&, kernel] {
+      const char* data = static_cast<const char*>(memory.data()) + next;
+      next = (next + kReadOnce) % kReadBytes;
+      pool.run(kReadOnce / kChunk, [&](int64_t task, int) {
+        sink.fetch_xor(kernel.read(data + static_cast<size_t>(task) * kChunk, kChunk));
+      });
+    });
+  }
+  const std::vector<double> seconds = compete(contenders, options);
+  Limits limits;
+  limits.fma = fma_flops_per_round(options.isa) * kFmaRounds * options.threads / seconds[0];
+  limits.linear = 2.0 * kRows * kSize * kSize / seconds[1];
+  limits.read = kReadOnce / *std::min_element(seconds.begin() + 2, seconds.end());
+  return limits;
+}
+
+AttentionConfig config_of(const Options& options) {
+  AttentionConfig config;
+  config.num_heads = options.kv_heads * options.group;
+  config.num_kv_heads = options.kv_heads;
+  config.head_dim = options.head_dim;
+  config.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(options.head_dim)));
+  for (int32_t i = 0; i < options.head_dim / 2; ++i) {
+    config.inv_freq.push_back(std::pow(10000.0, -2.0 * i / options.head_dim));
+  }
+  return config;
+}
+
+void run_case(ThreadPool& pool, const Options& options, const Limits& limits, const Case& c) {
+  const AttentionConfig config = config_of(options);
+  CpuAttention attention(pool, options.isa, config);
+  const double key_bytes =
+      2.0 * options.kv_heads * options.head_dim * static_cast<double>(dtype_size(options.dtype));
+  const double keys = c.earlier + double{c.sequences * 1.0} * c.rows;
+  const auto layers =
+      static_cast<int32_t>(std::clamp(kRotation / (keys * key_bytes) + 1, 2.0, 400.0));
+
+  // Pages at random; every block starts a page of its own.
+  const int32_t earlier_blocks = c.earlier / c.segment;
+  const auto pages_for = [](int32_t tokens) { return (tokens + 15) / 16; };
+  const int32_t pages = earlier_blocks * pages_for(c.segment) + c.sequences * pages_for(c.rows);
+  CpuKvStorage kv({layers, options.kv_heads, options.head_dim, options.dtype}, pages);
+  std::vector<PageId> ids(static_cast<size_t>(pages));
+  for (int32_t i = 0; i < pages; ++i) ids[static_cast<size_t>(i)] = i;
+  std::mt19937 rng(1);
+  std::shuffle(ids.begin(), ids.end(), rng);
+  const size_t values = kv.page_bytes() * static_cast<size_t>(pages) / dtype_size(options.dtype);
+  for (size_t i = 0; i < values; ++i) {
+    const float value = static_cast<float>(i * 2654435761u % 1024) * 0x1p-10f - 0.5f;
+    if (options.dtype == DType::kBF16) {
+      static_cast<uint16_t*>(kv.k(0, 0, 0))[i] = f32_to_bf16(value);
+    } else {
+      static_cast<float*>(kv.k(0, 0, 0))[i] = value;
+    }
+  }
+
+  std::vector<StepSegment> segments;
+  std::vector<StepSequence> sequences;
+  const std::span<const PageId> all(ids);
+  for (int32_t s = 0; s < c.sequences; ++s) {
+    for (int32_t b = 0; b < earlier_blocks; ++b) {
+      const auto count = static_cast<size_t>(pages_for(c.segment));
+      segments.push_back({all.subspan(static_cast<size_t>(b) * count, count), c.segment,
+                          c.earlier - b * c.segment + s});
+    }
+    const auto count = static_cast<size_t>(pages_for(c.rows));
+    segments.push_back({all.subspan(static_cast<size_t>(earlier_blocks * pages_for(c.segment)) +
+                                        static_cast<size_t>(s) * count,
+                                    count),
+                        c.rows, 0});
+  }
+  for (int32_t s = 0; s < c.sequences; ++s) {
+    const auto count = static_cast<size_t>(earlier_blocks) + 1;
+    sequences.push_back(
+        {s * c.rows, c.rows, 0, {segments.data() + static_cast<size_t>(s) * count, count}});
+  }
+  const int32_t rows = c.sequences * c.rows;
+  const std::vector<int32_t> tokens(static_cast<size_t>(rows));
+  const Step step = {tokens, sequences};
+  const int64_t cols = int64_t{config.num_heads} * config.head_dim;
+  std::vector<float> q(static_cast<size_t>(rows * cols));
+  for (size_t i = 0; i < q.size(); ++i)
+    q[i] = static_cast<float>(i * 2654435761u % 997) / 997 - 0.5f;
+  std::vector<float> out(q.size());
+  const Tensor q_view = {q.data(), DType::kF32, rows, cols, cols};
+  const Tensor out_view = {out.data(), DType::kF32, rows, cols, cols};
+
+  double pairs = 0;
+  for (const StepSequence& sequence : sequences)
+    pairs += static_cast<double>(visible_pairs(sequence, 0, c.rows, 0));
+  const double flops = 4.0 * options.head_dim * config.num_heads * pairs;
+  const double bytes = keys * key_bytes;
+
+  using Mode = CpuAttentionPlan::Mode;
+  CpuAttentionPlan plans[3];
+  std::vector<std::function<void()>> contenders;
+  int32_t layer = 0;
+  for (Mode mode : {Mode::kAuto, Mode::kFold, Mode::kSplit}) {
+    CpuAttentionPlan& plan = plans[static_cast<int>(mode)];
+    attention.plan(step, plan, mode);
+    contenders.emplace_back([&] {
+      attention.run(q_view, plan, layer, kv, 0, out_view);
+      layer = (layer + 1) % layers;
+    });
+  }
+  CpuAttentionPlan plan;
+  contenders.emplace_back([&] { attention.plan(step, plan); });
+  const std::vector<double> seconds = compete(contenders, options);
+  const double floor = std::max(flops / limits.fma, bytes / limits.read);
+  std::printf("%-38s %9.1f %7.0f%% %7.0f%% %7.1f %6.0f%% %6.0f%% %9.0f %9.0f %7.1f\n", c.name,
+              flops / seconds[0] / 1e9, 100 * flops / seconds[0] / limits.fma,
+              100 * flops / seconds[0] / limits.linear, bytes / seconds[0] / 1e9,
+              100 * bytes / seconds[0] / limits.read, 100 * floor / seconds[0], seconds[1] * 1e6,
+              seconds[2] * 1e6, seconds[3] * 1e6);
+  std::fflush(stdout);
+}
+
+void bench(const Options& options) {
+  ThreadPool pool(options.threads);
+  const Limits limits = measure_limits(pool, options);
+  std::printf("attention, head_dim %d, %d kv heads x group %d, %s, %s, %d threads\n",
+              options.head_dim, options.kv_heads, options.group, dtype_name(options.dtype),
+              isa_name(options.isa), options.threads);
+  std::printf("limits: fma %.0f GFLOP/s, linear %.0f GFLOP/s, read %.1f GB/s\n", limits.fma / 1e9,
+              limits.linear / 1e9, limits.read / 1e9);
+  std::printf("%-38s %9s %8s %8s %7s %7s %7s %9s %9s %7s\n", "", "GFLOP/s", "of fma", "of lin.",
+              "GB/s", "of read", "floor", "fold us", "split us", "plan us");
+  for (const Case& c : kCases) {
+    if (std::string(c.name).find(options.only) != std::string::npos)
+      run_case(pool, options, limits, c);
+  }
+}
+
+Options parse(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string name = argv[i];
+    const std::string value = argv[i + 1];
+    if (name == "--isa") {
+      for (Isa isa : supported_isas()) {
+        if (value == isa_name(isa)) options.isa = isa;
+      }
+    } else if (name == "--threads") {
+      options.threads = std::stoi(value);
+    } else if (name == "--head-dim") {
+      options.head_dim = std::stoi(value);
+    } else if (name == "--kv-heads") {
+      options.kv_heads = std::stoi(value);
+    } else if (name == "--group") {
+      options.group = std::stoi(value);
+    } else if (name == "--dtype") {
+      options.dtype = value == "f32" ? DType::kF32 : DType::kBF16;
+    } else if (name == "--rounds") {
+      options.rounds = std::stoi(value);
+    } else if (name == "--case") {
+      options.only = value;
+    } else {
+      std::fprintf(stderr, "unknown option %s\n", name.c_str());
+      std::exit(2);
+    }
+  }
+  return options;
+}
+
+}  // namespace
+}  // namespace block_attention
+
+int main(int argc, char** argv) {
+  block_attention::bench(block_attention::parse(argc, argv));
+  return 0;
+}
