@@ -1,5 +1,6 @@
-// Element types of weights and KV states, and their scalar conversions. Vector code converts on its own; these are for
-// the edges (one element, references in tests), and round to nearest even as the vector code does.
+// Element types of weights and KV states, and their scalar conversions. Vector code converts on its
+// own; these are for the edges (one element, references in tests), and round to nearest even as the
+// vector code does.
 #pragma once
 
 #include <bit>
@@ -17,7 +18,8 @@ inline float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(uint32_t{b
 
 inline uint16_t f32_to_bf16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);  // a NaN stays one
+  if ((bits & 0x7fffffffu) > 0x7f800000u)
+    return static_cast<uint16_t>((bits >> 16) | 0x40u);  // a NaN stays one
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 

@@ -1,4 +1,5 @@
-// The one exception type of the native code. The addon turns it into a typed JavaScript error with the same code.
+// The one exception type of the native code. The addon turns it into a typed JavaScript error with
+// the same code.
 #pragma once
 
 #include <stdexcept>

@@ -1,4 +1,5 @@
-// Plain views and owned memory. A view never owns; the backend that allocated the memory decides where it lies.
+// Plain views and owned memory. A view never owns; the backend that allocated the memory decides
+// where it lies.
 #pragma once
 
 #include <cstddef>
@@ -21,18 +22,22 @@ struct Tensor {
 
   float* f32() const { return static_cast<float*>(data); }
   Tensor columns(int64_t begin, int64_t count) const {
-    return {static_cast<char*>(data) + static_cast<size_t>(begin) * dtype_size(dtype), dtype, rows, count, stride};
+    return {static_cast<char*>(data) + static_cast<size_t>(begin) * dtype_size(dtype), dtype, rows,
+            count, stride};
   }
   Tensor row_range(int64_t begin, int64_t count) const {
-    return {static_cast<char*>(data) + static_cast<size_t>(begin * stride) * dtype_size(dtype), dtype, count, cols, stride};
+    return {static_cast<char*>(data) + static_cast<size_t>(begin * stride) * dtype_size(dtype),
+            dtype, count, cols, stride};
   }
 };
 
-// A matrix that a backend takes over: rows (output features) x cols (input features), row-major and dense. It lies in host
-// memory or in a file; the backend reads rows in pieces as it packs them, so that a model is never in memory twice.
+// A matrix that a backend takes over: rows (output features) x cols (input features), row-major and
+// dense. It lies in host memory or in a file; the backend reads rows in pieces as it packs them, so
+// that a model is never in memory twice.
 class HostMatrix {
  public:
-  // Copies rows first .. first + count - 1 to `out`. Called from several threads at once; may throw Error.
+  // Copies rows first .. first + count - 1 to `out`. Called from several threads at once; may throw
+  // Error.
   using Read = std::function<void(int64_t first, int64_t count, void* out)>;
 
   HostMatrix(Read read_rows, DType element, int64_t row_count, int64_t col_count)

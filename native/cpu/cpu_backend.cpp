@@ -50,31 +50,38 @@ class CpuBackend final : public Backend {
   DType activation_dtype() const override { return DType::kF32; }
   Buffer allocate(size_t bytes) override { return allocate_host_memory(bytes); }
 
-  std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts, std::span<const float> bias) override {
+  std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts,
+                                            std::span<const float> bias) override {
     return pack_linear(pool_, isa_, parts, bias);
   }
   std::unique_ptr<VectorWeight> make_vector(std::span<const float> values) override {
     return std::make_unique<CpuVector>(values);
   }
 
-  size_t kv_page_bytes(const KvShape& shape) const override { return CpuKvStorage::bytes_per_page(shape); }
+  size_t kv_page_bytes(const KvShape& shape) const override {
+    return CpuKvStorage::bytes_per_page(shape);
+  }
   int32_t kv_page_tokens() const override { return CpuKvStorage::kPageTokens; }
   std::unique_ptr<KvStorage> make_kv_storage(const KvShape& shape, int32_t pages) override {
     return std::make_unique<CpuKvStorage>(shape, pages);
   }
 
-  void embedding(const LinearWeight& table, std::span<const int32_t> tokens, const Tensor& out) override {
+  void embedding(const LinearWeight& table, std::span<const int32_t> tokens,
+                 const Tensor& out) override {
     block_attention::embedding(pool_, packed(table), tokens, out);
   }
-  void rms_norm(const Tensor& x, const VectorWeight& weight, float eps, const Tensor& out) override {
+  void rms_norm(const Tensor& x, const VectorWeight& weight, float eps,
+                const Tensor& out) override {
     const float* w = vector(weight);
-    for_rows(x.rows, [&](int64_t row) { rms_norm_.rms_norm(at(x, row), w, eps, x.cols, at(out, row)); });
+    for_rows(x.rows,
+             [&](int64_t row) { rms_norm_.rms_norm(at(x, row), w, eps, x.cols, at(out, row)); });
   }
-  void add_rms_norm(const Tensor& residual, const Tensor& delta, const VectorWeight& weight, float eps,
-                    const Tensor& out) override {
+  void add_rms_norm(const Tensor& residual, const Tensor& delta, const VectorWeight& weight,
+                    float eps, const Tensor& out) override {
     const float* w = vector(weight);
     for_rows(residual.rows, [&](int64_t row) {
-      rms_norm_.add_rms_norm(at(residual, row), at(delta, row), w, eps, residual.cols, at(out, row));
+      rms_norm_.add_rms_norm(at(residual, row), at(delta, row), w, eps, residual.cols,
+                             at(out, row));
     });
   }
   void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override {
@@ -88,38 +95,49 @@ class CpuBackend final : public Backend {
   }
   void gather_rows(const Tensor& x, std::span<const int32_t> rows, const Tensor& out) override {
     for (size_t i = 0; i < rows.size(); ++i) {
-      std::memcpy(at(out, static_cast<int64_t>(i)), at(x, rows[i]), static_cast<size_t>(out.cols) * sizeof(float));
+      std::memcpy(at(out, static_cast<int64_t>(i)), at(x, rows[i]),
+                  static_cast<size_t>(out.cols) * sizeof(float));
     }
   }
 
   void configure_attention(const AttentionConfig& config) override {
     attention_ = std::make_unique<CpuAttention>(pool_, isa_, config);
   }
-  std::unique_ptr<AttentionPlan> make_attention_plan() override { return std::make_unique<CpuAttentionPlan>(); }
+  std::unique_ptr<AttentionPlan> make_attention_plan() override {
+    return std::make_unique<CpuAttentionPlan>();
+  }
   void plan_attention(const Step& step, AttentionPlan& plan) override {
     attention_->plan(step, static_cast<CpuAttentionPlan&>(plan));
   }
-  void rope_store(const Tensor& qkv, const Step& step, const QkNorm& norm, int32_t layer, KvStorage& kv) override {
+  void rope_store(const Tensor& qkv, const Step& step, const QkNorm& norm, int32_t layer,
+                  KvStorage& kv) override {
     attention_->rope_store(qkv, step, norm, layer, static_cast<CpuKvStorage&>(kv));
   }
-  void attention(const Tensor& q, const AttentionPlan& plan, int32_t layer, const KvStorage& kv, int32_t window,
-                 const Tensor& out) override {
-    attention_->run(q, static_cast<const CpuAttentionPlan&>(plan), layer, static_cast<const CpuKvStorage&>(kv), window,
-                    out);
+  void attention(const Tensor& q, const AttentionPlan& plan, int32_t layer, const KvStorage& kv,
+                 int32_t window, const Tensor& out) override {
+    attention_->run(q, static_cast<const CpuAttentionPlan&>(plan), layer,
+                    static_cast<const CpuKvStorage&>(kv), window, out);
   }
-  void rope_rotate(const KvStorage& kv, std::span<const PageId> pages, int32_t length, int32_t layer, int32_t delta,
-                   const Tensor& out_k, const Tensor& out_v) override {
-    attention_->rope_rotate(static_cast<const CpuKvStorage&>(kv), pages, length, layer, delta, out_k, out_v);
+  void rope_rotate(const KvStorage& kv, std::span<const PageId> pages, int32_t length,
+                   int32_t layer, int32_t delta, const Tensor& out_k,
+                   const Tensor& out_v) override {
+    attention_->rope_rotate(static_cast<const CpuKvStorage&>(kv), pages, length, layer, delta,
+                            out_k, out_v);
   }
 
-  void sample(const Tensor& logits, std::span<const SamplingRow> rows, std::span<SampledToken> out) override {
+  void sample(const Tensor& logits, std::span<const SamplingRow> rows,
+              std::span<SampledToken> out) override {
     sampler_.sample(logits, rows, out);
   }
 
  private:
   static float* at(const Tensor& tensor, int64_t row) { return tensor.f32() + row * tensor.stride; }
-  static const PackedLinear& packed(const LinearWeight& weight) { return static_cast<const PackedLinear&>(weight); }
-  static const float* vector(const VectorWeight& weight) { return static_cast<const CpuVector&>(weight).data(); }
+  static const PackedLinear& packed(const LinearWeight& weight) {
+    return static_cast<const PackedLinear&>(weight);
+  }
+  static const float* vector(const VectorWeight& weight) {
+    return static_cast<const CpuVector&>(weight).data();
+  }
 
   template <typename Body>
   void for_rows(int64_t rows, Body body) {
@@ -140,6 +158,8 @@ class CpuBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu_backend(int threads, Isa isa) { return std::make_unique<CpuBackend>(threads, isa); }
+std::unique_ptr<Backend> make_cpu_backend(int threads, Isa isa) {
+  return std::make_unique<CpuBackend>(threads, isa);
+}
 
 }  // namespace block_attention

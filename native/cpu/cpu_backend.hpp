@@ -1,4 +1,5 @@
-// The Backend on the CPU: float32 activations, the best instruction set that the machine has, one thread pool.
+// The Backend on the CPU: float32 activations, the best instruction set that the machine has, one
+// thread pool.
 #pragma once
 
 #include <memory>

@@ -10,8 +10,8 @@ namespace block_attention::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <typename T>
-void interleave_scalar(const void* const* rows, int64_t begin, int64_t count, int64_t first, int64_t length, T* dst,
-                       int64_t step) {
+void interleave_scalar(const void* const* rows, int64_t begin, int64_t count, int64_t first,
+                       int64_t length, T* dst, int64_t step) {
   for (int64_t i = begin; i < count; ++i) {
     const char* row = static_cast<const char*>(rows[i]);
     for (int64_t k = first; k < length; ++k) {
@@ -21,8 +21,8 @@ void interleave_scalar(const void* const* rows, int64_t begin, int64_t count, in
 }
 
 #if HWY_TARGET != HWY_SCALAR
-// One square of 128-bit vectors. Each pass interleaves the upper half of the list with the lower half; after log2(lanes)
-// passes (a perfect shuffle each) the square is transposed.
+// One square of 128-bit vectors. Each pass interleaves the upper half of the list with the lower
+// half; after log2(lanes) passes (a perfect shuffle each) the square is transposed.
 template <typename T>
 HWY_INLINE void interleave_square(const void* const* rows, int64_t k, T* dst, int64_t step) {
   constexpr int kLanes = 16 / sizeof(T);

@@ -1,5 +1,6 @@
-// Rows to columns: dst[k * step + i] = rows[i][k] for i < count, k < length. This makes the panels of a packed weight
-// (step 16) and the row groups of repacked activations (step = rows in the group). Rows may be unaligned.
+// Rows to columns: dst[k * step + i] = rows[i][k] for i < count, k < length. This makes the panels
+// of a packed weight (step 16) and the row groups of repacked activations (step = rows in the
+// group). Rows may be unaligned.
 #pragma once
 
 #include <cstdint>

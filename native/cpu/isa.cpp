@@ -11,8 +11,8 @@ std::vector<Isa> supported_isas() {
   std::vector<Isa> isas = {Isa::kPortable};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
-      __builtin_cpu_supports("bmi2")) {
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2")) {
     isas.push_back(Isa::kAvx2);
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
@@ -43,8 +43,9 @@ Isa default_isa() {
   for (Isa isa : isas) {
     if (std::string(asked) == isa_name(isa)) return isa;
   }
-  throw Error(ErrorCode::kUnsupported, std::string("BLOCK_ATTENTION_ISA=") + asked +
-                                           " is not supported by this CPU; use portable, avx2 or avx512, or unset it");
+  throw Error(ErrorCode::kUnsupported,
+              std::string("BLOCK_ATTENTION_ISA=") + asked +
+                  " is not supported by this CPU; use portable, avx2 or avx512, or unset it");
 }
 
 }  // namespace block_attention

@@ -1,5 +1,5 @@
-// Which instruction set the kernels run on. Every kernel file is compiled once per Highway target and offers a table
-// of its functions per Isa; the backend chooses at load, by CPU features alone.
+// Which instruction set the kernels run on. Every kernel file is compiled once per Highway target
+// and offers a table of its functions per Isa; the backend chooses at load, by CPU features alone.
 //
 // A kernel file looks like this (native/cpu/rms_norm.cpp is the smallest):
 //   #undef HWY_TARGET_INCLUDE
@@ -16,8 +16,8 @@
 
 #include <vector>
 
-// Of Highway's x86 targets we build AVX2 and AVX-512 (HWY_AVX3), and the portable one for anything older; on arm64 NEON
-// alone, whose vectors have a size that the compiler knows.
+// Of Highway's x86 targets we build AVX2 and AVX-512 (HWY_AVX3), and the portable one for anything
+// older; on arm64 NEON alone, whose vectors have a size that the compiler knows.
 #define HWY_DISABLED_TARGETS \
   (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 
@@ -25,8 +25,8 @@ namespace block_attention {
 
 enum class Isa { kPortable, kAvx2, kAvx512 };
 
-// The best one this CPU supports, or the one that the environment variable BLOCK_ATTENTION_ISA (portable, avx2,
-// avx512) asks for; throws Error(kUnsupported) if the CPU lacks it.
+// The best one this CPU supports, or the one that the environment variable BLOCK_ATTENTION_ISA
+// (portable, avx2, avx512) asks for; throws Error(kUnsupported) if the CPU lacks it.
 Isa default_isa();
 // All that this CPU supports, kPortable first.
 std::vector<Isa> supported_isas();
@@ -35,10 +35,11 @@ const char* isa_name(Isa isa);
 }  // namespace block_attention
 
 #if defined(__x86_64__)
-#define BLOCK_ATTENTION_KERNEL(isa, function)                                    \
+#define BLOCK_ATTENTION_KERNEL(isa, function)                                      \
   ((isa) == ::block_attention::Isa::kAvx512 ? &::block_attention::N_AVX3::function \
    : (isa) == ::block_attention::Isa::kAvx2 ? &::block_attention::N_AVX2::function \
                                             : &::block_attention::HWY_NAMESPACE::function)
 #else
-#define BLOCK_ATTENTION_KERNEL(isa, function) ((void)(isa), &::block_attention::HWY_NAMESPACE::function)
+#define BLOCK_ATTENTION_KERNEL(isa, function) \
+  ((void)(isa), &::block_attention::HWY_NAMESPACE::function)
 #endif

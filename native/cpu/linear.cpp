@@ -10,7 +10,8 @@
 namespace block_attention {
 namespace {
 
-// Rows whose repacked activations (one block of inputs of them) stay in a second-level cache while panels pass by.
+// Rows whose repacked activations (one block of inputs of them) stay in a second-level cache while
+// panels pass by.
 constexpr int64_t kBlockRows = 192;
 // Rows repacked at once, which bounds the scratch memory; weights are read again for the next.
 constexpr int64_t kPassRows = 4 * kBlockRows;
@@ -23,7 +24,8 @@ constexpr int64_t kWorkerFloats = kWideFloats + kMaxBlockRows * kPanelColumns;
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 std::string shape(const Tensor& t) {
-  return std::string(dtype_name(t.dtype)) + " " + std::to_string(t.rows) + " x " + std::to_string(t.cols);
+  return std::string(dtype_name(t.dtype)) + " " + std::to_string(t.rows) + " x " +
+         std::to_string(t.cols);
 }
 
 }  // namespace
@@ -32,12 +34,15 @@ LinearOp::LinearOp(ThreadPool& pool, Isa isa)
     : pool_(pool),
       isa_(isa),
       kernels_(linear_kernels(isa)),
-      worker_scratch_(allocate_host_memory(static_cast<size_t>(pool.threads() * kWorkerFloats) * sizeof(float))) {}
+      worker_scratch_(allocate_host_memory(static_cast<size_t>(pool.threads() * kWorkerFloats) *
+                                           sizeof(float))) {}
 
 void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& out) {
-  if (x.dtype != DType::kF32 || out.dtype != DType::kF32 || x.rows != out.rows || x.cols != weight.in_features() ||
-      out.cols != weight.out_features() || (x.rows > 1 && (x.stride < x.cols || out.stride < out.cols))) {
-    throw Error(ErrorCode::kInvalidArgument, "linear: " + shape(x) + " to " + shape(out) + " does not fit a weight of " +
+  if (x.dtype != DType::kF32 || out.dtype != DType::kF32 || x.rows != out.rows ||
+      x.cols != weight.in_features() || out.cols != weight.out_features() ||
+      (x.rows > 1 && (x.stride < x.cols || out.stride < out.cols))) {
+    throw Error(ErrorCode::kInvalidArgument, "linear: " + shape(x) + " to " + shape(out) +
+                                                 " does not fit a weight of " +
                                                  std::to_string(weight.out_features()) + " x " +
                                                  std::to_string(weight.in_features()));
   }
@@ -94,12 +99,14 @@ void LinearOp::repack(const LinearTile& tile, float* packed) {
     const int64_t begin = group_begin(tile.rows, tile.groups, group);
     const int64_t rows = group_begin(tile.rows, tile.groups, group + 1) - begin;
     const void* sources[32];
-    for (int64_t i = 0; i < rows; ++i) sources[i] = tile.x + (begin + i) * tile.x_stride + first_input;
+    for (int64_t i = 0; i < rows; ++i)
+      sources[i] = tile.x + (begin + i) * tile.x_stride + first_input;
     interleave(sources, rows, inputs, packed + tile.rows * first_input + begin * inputs, rows);
   });
 }
 
-void LinearOp::run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk, void (*kernel)(const LinearTile&)) {
+void LinearOp::run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk,
+                         void (*kernel)(const LinearTile&)) {
   const int64_t panels = ceil_div(whole.out_features, kPanelColumns);
   const int64_t chunks = ceil_div(panels, chunk);
   float* scratch = static_cast<float*>(worker_scratch_.data());

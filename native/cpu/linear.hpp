@@ -1,7 +1,7 @@
 // out = x * weight^T + bias on the CPU, float32 arithmetic over weights in their stored precision.
 //
-// Every element of the output has the same bits whatever the rows of the call, the threads, and, of AVX2 and AVX-512,
-// the instruction set (linear_kernels.hpp says in which order it is summed).
+// Every element of the output has the same bits whatever the rows of the call, the threads, and, of
+// AVX2 and AVX-512, the instruction set (linear_kernels.hpp says in which order it is summed).
 #pragma once
 
 #include <cstdint>
@@ -14,14 +14,14 @@
 
 namespace block_attention {
 
-// The op and its scratch memory, which grows to what the largest call so far needed and is then reused. One call at a
-// time.
+// The op and its scratch memory, which grows to what the largest call so far needed and is then
+// reused. One call at a time.
 class LinearOp {
  public:
   LinearOp(ThreadPool& pool, Isa isa);
 
-  // x [rows, in_features], out [rows, out_features], float32, strides at least the columns; they must not overlap.
-  // Throws Error(kInvalidArgument) if they do not fit the weight.
+  // x [rows, in_features], out [rows, out_features], float32, strides at least the columns; they
+  // must not overlap. Throws Error(kInvalidArgument) if they do not fit the weight.
   void run(const Tensor& x, const PackedLinear& weight, const Tensor& out);
 
  private:
@@ -29,7 +29,8 @@ class LinearOp {
   void run_repacked(LinearTile tile);
   void repack(const LinearTile& tile, float* packed);
   // Shares out panels x row blocks over the pool.
-  void run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk, void (*kernel)(const LinearTile&));
+  void run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk,
+                 void (*kernel)(const LinearTile&));
 
   ThreadPool& pool_;
   Isa isa_;

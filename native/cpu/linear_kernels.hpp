@@ -1,8 +1,9 @@
 // The arithmetic of `linear`: one tile of the output, computed by one worker.
 //
-// Every output element is summed in one order, whatever the tile, the rows of the call or the vector width: inputs in
-// blocks of kSumBlock; inside a block one accumulator, inputs in order, fused multiply-adds; the sums of the blocks added
-// in order; the bias last. (Vectors run over output features, never over inputs.)
+// Every output element is summed in one order, whatever the tile, the rows of the call or the
+// vector width: inputs in blocks of kSumBlock; inside a block one accumulator, inputs in order,
+// fused multiply-adds; the sums of the blocks added in order; the bias last. (Vectors run over
+// output features, never over inputs.)
 #pragma once
 
 #include <cstdint>
@@ -17,12 +18,16 @@ inline constexpr int64_t kSumBlock = 512;
 inline constexpr int64_t kMaxWidePanels = 2;
 inline constexpr int64_t kMaxBlockRows = 256;
 
-// Rows are computed in groups of nearly equal size: group g begins at row group_begin(rows, groups, g).
-inline int64_t group_begin(int64_t rows, int64_t groups, int64_t group) { return group * rows / groups; }
+// Rows are computed in groups of nearly equal size: group g begins at row group_begin(rows, groups,
+// g).
+inline int64_t group_begin(int64_t rows, int64_t groups, int64_t group) {
+  return group * rows / groups;
+}
 
 struct LinearTile {
-  // Activations, rows x in_features. Direct: row i at x + i * x_stride. Repacked: for each block of kSumBlock inputs, for
-  // each group, inputs x rows of the group (blocks begin at x + rows * first_input).
+  // Activations, rows x in_features. Direct: row i at x + i * x_stride. Repacked: for each block of
+  // kSumBlock inputs, for each group, inputs x rows of the group (blocks begin at x + rows *
+  // first_input).
   const float* x;
   int64_t x_stride;
   int64_t rows;

@@ -15,7 +15,8 @@
 namespace block_attention {
 namespace {
 
-// Panels that a worker packs in one go: long enough runs of the source file, short enough to share out a small matrix.
+// Panels that a worker packs in one go: long enough runs of the source file, short enough to share
+// out a small matrix.
 constexpr int64_t kPanelsPerTask = 4;
 
 struct Shape {
@@ -25,23 +26,26 @@ struct Shape {
 };
 
 Shape stacked_shape(std::span<const HostMatrix> parts, std::span<const float> bias) {
-  if (parts.empty()) throw Error(ErrorCode::kInvalidArgument, "a linear weight needs at least one matrix");
+  if (parts.empty())
+    throw Error(ErrorCode::kInvalidArgument, "a linear weight needs at least one matrix");
   Shape shape{parts[0].dtype, 0, parts[0].cols};
   for (const HostMatrix& part : parts) {
     if (part.dtype != shape.dtype || part.cols != shape.in_features) {
       throw Error(ErrorCode::kInvalidArgument,
-                  "stacked matrices must agree: " + std::string(dtype_name(shape.dtype)) + " with " +
-                      std::to_string(shape.in_features) + " input features and " + dtype_name(part.dtype) + " with " +
-                      std::to_string(part.cols));
+                  "stacked matrices must agree: " + std::string(dtype_name(shape.dtype)) +
+                      " with " + std::to_string(shape.in_features) + " input features and " +
+                      dtype_name(part.dtype) + " with " + std::to_string(part.cols));
     }
     if (part.rows < 1 || part.cols < 1) {
-      throw Error(ErrorCode::kInvalidArgument, "a linear weight needs at least one row and one column");
+      throw Error(ErrorCode::kInvalidArgument,
+                  "a linear weight needs at least one row and one column");
     }
     shape.out_features += part.rows;
   }
   if (!bias.empty() && static_cast<int64_t>(bias.size()) != shape.out_features) {
-    throw Error(ErrorCode::kInvalidArgument, "bias has " + std::to_string(bias.size()) + " values for " +
-                                                 std::to_string(shape.out_features) + " output features");
+    throw Error(ErrorCode::kInvalidArgument,
+                "bias has " + std::to_string(bias.size()) + " values for " +
+                    std::to_string(shape.out_features) + " output features");
   }
   return shape;
 }
@@ -88,18 +92,21 @@ class FirstError {
 
 }  // namespace
 
-PackedLinear::PackedLinear(DType dtype, int64_t out_features, int64_t in_features, Buffer panels, Buffer bias)
+PackedLinear::PackedLinear(DType dtype, int64_t out_features, int64_t in_features, Buffer panels,
+                           Buffer bias)
     : dtype_(dtype),
       out_features_(out_features),
       in_features_(in_features),
       panels_(std::move(panels)),
       bias_(std::move(bias)) {}
 
-std::unique_ptr<PackedLinear> pack_linear(ThreadPool& pool, Isa isa, std::span<const HostMatrix> parts,
+std::unique_ptr<PackedLinear> pack_linear(ThreadPool& pool, Isa isa,
+                                          std::span<const HostMatrix> parts,
                                           std::span<const float> bias) {
   const Shape shape = stacked_shape(parts, bias);
   const int64_t panels = (shape.out_features + kPanelColumns - 1) / kPanelColumns;
-  const size_t panel_bytes = static_cast<size_t>(shape.in_features * kPanelColumns) * dtype_size(shape.dtype);
+  const size_t panel_bytes =
+      static_cast<size_t>(shape.in_features * kPanelColumns) * dtype_size(shape.dtype);
   Buffer data = allocate_host_memory(static_cast<size_t>(panels) * panel_bytes);
   Buffer bias_data;
   if (!bias.empty()) {
@@ -112,36 +119,44 @@ std::unique_ptr<PackedLinear> pack_linear(ThreadPool& pool, Isa isa, std::span<c
   char* packed = static_cast<char*>(data.data());
   const size_t row_bytes = static_cast<size_t>(shape.in_features) * dtype_size(shape.dtype);
   const int64_t rows_per_task = kPanelsPerTask * kPanelColumns;
-  const Buffer staging = allocate_host_memory(static_cast<size_t>(pool.threads() * rows_per_task) * row_bytes);
+  const Buffer staging =
+      allocate_host_memory(static_cast<size_t>(pool.threads() * rows_per_task) * row_bytes);
   FirstError error;
   pool.run((panels + kPanelsPerTask - 1) / kPanelsPerTask, [&](int64_t task, int worker) {
     error.guard([&] {
-      char* source = static_cast<char*>(staging.data()) + static_cast<size_t>(worker * rows_per_task) * row_bytes;
+      char* source = static_cast<char*>(staging.data()) +
+                     static_cast<size_t>(worker * rows_per_task) * row_bytes;
       const int64_t first = task * rows_per_task;
       const int64_t count = std::min(rows_per_task, shape.out_features - first);
       read_stacked(parts, first, count, source);
       for (int64_t row = 0; row < count; row += kPanelColumns) {
         const void* rows[kPanelColumns];
         const int64_t columns = std::min(kPanelColumns, count - row);
-        for (int64_t i = 0; i < columns; ++i) rows[i] = source + static_cast<size_t>(row + i) * row_bytes;
+        for (int64_t i = 0; i < columns; ++i)
+          rows[i] = source + static_cast<size_t>(row + i) * row_bytes;
         interleave(rows, columns, shape.in_features,
-                   packed + static_cast<size_t>((first + row) / kPanelColumns) * panel_bytes, kPanelColumns);
+                   packed + static_cast<size_t>((first + row) / kPanelColumns) * panel_bytes,
+                   kPanelColumns);
       }
     });
   });
   error.rethrow();
-  return std::make_unique<PackedLinear>(shape.dtype, shape.out_features, shape.in_features, std::move(data),
-                                        std::move(bias_data));
+  return std::make_unique<PackedLinear>(shape.dtype, shape.out_features, shape.in_features,
+                                        std::move(data), std::move(bias_data));
 }
 
-void embedding(ThreadPool& pool, const PackedLinear& table, std::span<const int32_t> tokens, const Tensor& out) {
+void embedding(ThreadPool& pool, const PackedLinear& table, std::span<const int32_t> tokens,
+               const Tensor& out) {
   const int64_t width = table.in_features();
-  if (out.dtype != DType::kF32 || out.cols != width || out.rows != static_cast<int64_t>(tokens.size())) {
-    throw Error(ErrorCode::kInvalidArgument, "embedding: the output must be float32 of tokens x in_features");
+  if (out.dtype != DType::kF32 || out.cols != width ||
+      out.rows != static_cast<int64_t>(tokens.size())) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "embedding: the output must be float32 of tokens x in_features");
   }
   for (int32_t token : tokens) {
     if (token < 0 || token >= table.out_features()) {
-      throw Error(ErrorCode::kInvalidArgument, "token id " + std::to_string(token) + " is outside the vocabulary of " +
+      throw Error(ErrorCode::kInvalidArgument, "token id " + std::to_string(token) +
+                                                   " is outside the vocabulary of " +
                                                    std::to_string(table.out_features()));
     }
   }

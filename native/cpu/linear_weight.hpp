@@ -1,8 +1,9 @@
-// The packed weight of `linear`, and the row lookup of `embedding` out of the same bytes, so that tied embeddings are
-// held once.
+// The packed weight of `linear`, and the row lookup of `embedding` out of the same bytes, so that
+// tied embeddings are held once.
 //
-// Layout, the same for every instruction set: panels of 16 output features; within a panel in_features x 16 elements,
-// the 16 features of one input lying side by side. Stored precision is kept. The last panel is padded with zeros.
+// Layout, the same for every instruction set: panels of 16 output features; within a panel
+// in_features x 16 elements, the 16 features of one input lying side by side. Stored precision is
+// kept. The last panel is padded with zeros.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ inline constexpr int64_t kPanelColumns = 16;
 
 class PackedLinear final : public LinearWeight {
  public:
-  // `panels` holds panel_count() x in_features x 16 elements of `dtype`; `bias` is empty or panel_count() x 16 floats.
+  // `panels` holds panel_count() x in_features x 16 elements of `dtype`; `bias` is empty or
+  // panel_count() x 16 floats.
   PackedLinear(DType dtype, int64_t out_features, int64_t in_features, Buffer panels, Buffer bias);
 
   int64_t out_features() const override { return out_features_; }
@@ -44,14 +46,17 @@ class PackedLinear final : public LinearWeight {
   Buffer bias_;
 };
 
-// Stacks `parts` along the output features and packs them; every source row is read once, a few panels at a time, so that
-// the parts may lie in files. Passes on what reading throws; throws Error(kInvalidArgument) if parts differ in dtype or in_features or the bias has
-// another length, Error(kOutOfMemory).
-std::unique_ptr<PackedLinear> pack_linear(ThreadPool& pool, Isa isa, std::span<const HostMatrix> parts,
+// Stacks `parts` along the output features and packs them; every source row is read once, a few
+// panels at a time, so that the parts may lie in files. Passes on what reading throws; throws
+// Error(kInvalidArgument) if parts differ in dtype or in_features or the bias has another length,
+// Error(kOutOfMemory).
+std::unique_ptr<PackedLinear> pack_linear(ThreadPool& pool, Isa isa,
+                                          std::span<const HostMatrix> parts,
                                           std::span<const float> bias);
 
-// out[i] = row tokens[i] of the table as float32: out is [tokens, in_features]. Throws Error(kInvalidArgument) on a
-// token outside the table or a shape that does not fit.
-void embedding(ThreadPool& pool, const PackedLinear& table, std::span<const int32_t> tokens, const Tensor& out);
+// out[i] = row tokens[i] of the table as float32: out is [tokens, in_features]. Throws
+// Error(kInvalidArgument) on a token outside the table or a shape that does not fit.
+void embedding(ThreadPool& pool, const PackedLinear& table, std::span<const int32_t> tokens,
+               const Tensor& out);
 
 }  // namespace block_attention

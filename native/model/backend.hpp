@@ -1,8 +1,9 @@
-// The set of fused ops that a device implements (native/cpu, native/cuda), over plain views. The forward pass is written
-// once over this interface. All calls come from one thread, the engine thread; none allocates after warm-up.
+// The set of fused ops that a device implements (native/cpu, native/cuda), over plain views. The
+// forward pass is written once over this interface. All calls come from one thread, the engine
+// thread; none allocates after warm-up.
 //
-// The bits of every output element depend on that element's own inputs alone: not on the number of rows of the call, on
-// threads, or on how work was dealt out.
+// The bits of every output element depend on that element's own inputs alone: not on the number of
+// rows of the call, on threads, or on how work was dealt out.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@
 
 namespace block_attention {
 
-// A matrix [out_features, in_features] in the backend's own layout, in its stored precision, with an optional bias.
+// A matrix [out_features, in_features] in the backend's own layout, in its stored precision, with
+// an optional bias.
 class LinearWeight {
  public:
   virtual ~LinearWeight() = default;
@@ -38,8 +40,9 @@ struct AttentionConfig {
   int32_t num_heads = 0;
   int32_t num_kv_heads = 0;
   int32_t head_dim = 0;
-  float scale = 0;                   // of the scores, 1 / sqrt(head_dim)
-  std::vector<double> inv_freq;      // rotary_dim / 2; the first rotary_dim dims of a head are rotated (half-split pairs)
+  float scale = 0;               // of the scores, 1 / sqrt(head_dim)
+  std::vector<double> inv_freq;  // rotary_dim / 2; the first rotary_dim dims of a head are rotated
+                                 // (half-split pairs)
   double rope_attention_factor = 1;  // multiplies cos and sin
 };
 
@@ -50,7 +53,8 @@ struct KvShape {
   DType dtype = DType::kBF16;
 };
 
-// The memory of a page pool. A page holds page_tokens() token slots of K and V for all layers and kv heads.
+// The memory of a page pool. A page holds page_tokens() token slots of K and V for all layers and
+// kv heads.
 class KvStorage {
  public:
   virtual ~KvStorage() = default;
@@ -59,7 +63,8 @@ class KvStorage {
   virtual size_t page_bytes() const = 0;
 };
 
-// What the backend works out once per step for attention; reused over layers, and over steps without allocating.
+// What the backend works out once per step for attention; reused over layers, and over steps
+// without allocating.
 class AttentionPlan {
  public:
   virtual ~AttentionPlan() = default;
@@ -78,17 +83,18 @@ class Backend {
 
   // E.g. "cpu avx512, 2 threads".
   virtual std::string description() const = 0;
-  // Names whatever changes a bit of the results, and nothing else: kernel family, cut grid, compute type. Backends of
-  // equal numerics give equal bits.
+  // Names whatever changes a bit of the results, and nothing else: kernel family, cut grid, compute
+  // type. Backends of equal numerics give equal bits.
   virtual std::string numerics() const = 0;
   virtual DType activation_dtype() const = 0;
 
   // Throws Error(kOutOfMemory).
   virtual Buffer allocate(size_t bytes) = 0;
 
-  // Stacks `parts` along the output features ([q; k; v], [gate; up]) into one weight. All parts have the same dtype and
-  // in_features; `bias` is empty or has one value per output feature.
-  virtual std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts, std::span<const float> bias) = 0;
+  // Stacks `parts` along the output features ([q; k; v], [gate; up]) into one weight. All parts
+  // have the same dtype and in_features; `bias` is empty or has one value per output feature.
+  virtual std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts,
+                                                    std::span<const float> bias) = 0;
   virtual std::unique_ptr<VectorWeight> make_vector(std::span<const float> values) = 0;
 
   virtual size_t kv_page_bytes(const KvShape& shape) const = 0;
@@ -96,12 +102,14 @@ class Backend {
   virtual std::unique_ptr<KvStorage> make_kv_storage(const KvShape& shape, int32_t pages) = 0;
 
   // out[i] = row tokens[i] of the table, as float32.
-  virtual void embedding(const LinearWeight& table, std::span<const int32_t> tokens, const Tensor& out) = 0;
+  virtual void embedding(const LinearWeight& table, std::span<const int32_t> tokens,
+                         const Tensor& out) = 0;
   // out = x / sqrt(mean(x^2) + eps) * weight, row by row. (Zhang & Sennrich 2019)
-  virtual void rms_norm(const Tensor& x, const VectorWeight& weight, float eps, const Tensor& out) = 0;
+  virtual void rms_norm(const Tensor& x, const VectorWeight& weight, float eps,
+                        const Tensor& out) = 0;
   // residual += delta; out = rms_norm(residual).
-  virtual void add_rms_norm(const Tensor& residual, const Tensor& delta, const VectorWeight& weight, float eps,
-                            const Tensor& out) = 0;
+  virtual void add_rms_norm(const Tensor& residual, const Tensor& delta, const VectorWeight& weight,
+                            float eps, const Tensor& out) = 0;
   // out = x * weight^T + bias. Tensors may be column views (stride > cols).
   virtual void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) = 0;
   // out = silu(gate) * up with gate_up = [gate | up]. (Shazeer 2020, eq. 6)
@@ -113,20 +121,26 @@ class Backend {
   virtual void configure_attention(const AttentionConfig& config) = 0;
   virtual std::unique_ptr<AttentionPlan> make_attention_plan() = 0;
   virtual void plan_attention(const Step& step, AttentionPlan& plan) = 0;
-  // qkv [rows, (heads + 2 kv_heads) x head_dim]: norms q (in place, not rotated) and k if asked, rotates k by its local
-  // position in its own block, and writes k and v to that block's pages of `layer`.
-  virtual void rope_store(const Tensor& qkv, const Step& step, const QkNorm& norm, int32_t layer, KvStorage& kv) = 0;
-  // out [rows, heads x head_dim] = attention of q (column view of qkv, not rotated) over the plan's segments. window 0:
-  // none. (shared op of block encoding, final block and decoding: Block-Attention, arXiv 2409.15355, section 2)
-  virtual void attention(const Tensor& q, const AttentionPlan& plan, int32_t layer, const KvStorage& kv,
-                         int32_t window, const Tensor& out) = 0;
+  // qkv [rows, (heads + 2 kv_heads) x head_dim]: norms q (in place, not rotated) and k if asked,
+  // rotates k by its local position in its own block, and writes k and v to that block's pages of
+  // `layer`.
+  virtual void rope_store(const Tensor& qkv, const Step& step, const QkNorm& norm, int32_t layer,
+                          KvStorage& kv) = 0;
+  // out [rows, heads x head_dim] = attention of q (column view of qkv, not rotated) over the plan's
+  // segments. window 0: none. (shared op of block encoding, final block and decoding:
+  // Block-Attention, arXiv 2409.15355, section 2)
+  virtual void attention(const Tensor& q, const AttentionPlan& plan, int32_t layer,
+                         const KvStorage& kv, int32_t window, const Tensor& out) = 0;
   // Keys and values of a block as one contiguous copy, keys rotated on by `delta` positions:
-  // out_k, out_v [length, kv_heads x head_dim], float32. For export, and as the baseline of the benchmark.
-  virtual void rope_rotate(const KvStorage& kv, std::span<const PageId> pages, int32_t length, int32_t layer,
-                           int32_t delta, const Tensor& out_k, const Tensor& out_v) = 0;
+  // out_k, out_v [length, kv_heads x head_dim], float32. For export, and as the baseline of the
+  // benchmark.
+  virtual void rope_rotate(const KvStorage& kv, std::span<const PageId> pages, int32_t length,
+                           int32_t layer, int32_t delta, const Tensor& out_k,
+                           const Tensor& out_v) = 0;
 
   // Draws one token per row of logits [rows, vocab] (not kept intact).
-  virtual void sample(const Tensor& logits, std::span<const SamplingRow> rows, std::span<SampledToken> out) = 0;
+  virtual void sample(const Tensor& logits, std::span<const SamplingRow> rows,
+                      std::span<SampledToken> out) = 0;
 };
 
 }  // namespace block_attention

@@ -13,24 +13,29 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 
 void check_location(const TensorLocation& tensor, const std::vector<WeightFile>& files) {
   if (tensor.file >= files.size()) {
-    throw Error(ErrorCode::kModelFormat, "tensor " + tensor.name + " lies in a file that was not given");
+    throw Error(ErrorCode::kModelFormat,
+                "tensor " + tensor.name + " lies in a file that was not given");
   }
-  // Sizes stay below 2^31 each, and no supported tensor has more than two, so the product fits 64 bits.
+  // Sizes stay below 2^31 each, and no supported tensor has more than two, so the product fits 64
+  // bits.
   uint64_t bytes = dtype_size(tensor.dtype);
   if (tensor.shape.size() > 2) {
     throw Error(ErrorCode::kModelFormat, "tensor " + tensor.name + " has more than two dimensions");
   }
   for (int64_t size : tensor.shape) bytes *= static_cast<uint64_t>(size);
   const uint64_t file_bytes = files[tensor.file].size();
-  if (bytes != tensor.bytes || tensor.offset > file_bytes || tensor.bytes > file_bytes - tensor.offset) {
-    throw Error(ErrorCode::kModelFormat, "tensor " + tensor.name + " of shape " + shape_text(tensor.shape) +
+  if (bytes != tensor.bytes || tensor.offset > file_bytes ||
+      tensor.bytes > file_bytes - tensor.offset) {
+    throw Error(ErrorCode::kModelFormat, "tensor " + tensor.name + " of shape " +
+                                             shape_text(tensor.shape) +
                                              " does not fit its range in the file");
   }
 }
 
 }  // namespace
 
-FileWeights::FileWeights(const std::vector<std::string>& files, const std::vector<TensorLocation>& tensors) {
+FileWeights::FileWeights(const std::vector<std::string>& files,
+                         const std::vector<TensorLocation>& tensors) {
   for (const std::string& path : files) files_.emplace_back(path);
   for (const TensorLocation& tensor : tensors) {
     check_location(tensor, files_);
@@ -41,11 +46,14 @@ FileWeights::FileWeights(const std::vector<std::string>& files, const std::vecto
   }
 }
 
-const TensorLocation& FileWeights::find(const std::string& name, const std::vector<int64_t>& shape) const {
+const TensorLocation& FileWeights::find(const std::string& name,
+                                        const std::vector<int64_t>& shape) const {
   const auto place = tensors_.find(name);
-  if (place == tensors_.end()) throw Error(ErrorCode::kModelFormat, "tensor " + name + " is missing");
+  if (place == tensors_.end())
+    throw Error(ErrorCode::kModelFormat, "tensor " + name + " is missing");
   if (place->second.shape != shape) {
-    throw Error(ErrorCode::kModelFormat, "tensor " + name + " has shape " + shape_text(place->second.shape) +
+    throw Error(ErrorCode::kModelFormat, "tensor " + name + " has shape " +
+                                             shape_text(place->second.shape) +
                                              ", the config asks for " + shape_text(shape));
   }
   return place->second;
@@ -55,8 +63,10 @@ HostMatrix FileWeights::matrix(const std::string& name, int64_t rows, int64_t co
   const TensorLocation& tensor = find(name, {rows, cols});
   const WeightFile& file = files_[tensor.file];
   const uint64_t row_bytes = static_cast<uint64_t>(cols) * dtype_size(tensor.dtype);
-  const auto read = [&file, offset = tensor.offset, row_bytes](int64_t first, int64_t count, void* out) {
-    file.read(offset + static_cast<uint64_t>(first) * row_bytes, out, static_cast<uint64_t>(count) * row_bytes);
+  const auto read = [&file, offset = tensor.offset, row_bytes](int64_t first, int64_t count,
+                                                               void* out) {
+    file.read(offset + static_cast<uint64_t>(first) * row_bytes, out,
+              static_cast<uint64_t>(count) * row_bytes);
   };
   return {read, tensor.dtype, rows, cols};
 }

@@ -1,4 +1,5 @@
-// Weights out of safetensors files, by the table of tensors that TypeScript read from their headers.
+// Weights out of safetensors files, by the table of tensors that TypeScript read from their
+// headers.
 #pragma once
 
 #include <string>

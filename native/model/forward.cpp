@@ -8,17 +8,18 @@
 namespace block_attention {
 namespace {
 
-// Logits rows computed at a time: bounds the memory (32 rows x 150 000 tokens are 19 MB) and reads the LM head once for
-// that many sequences.
+// Logits rows computed at a time: bounds the memory (32 rows x 150 000 tokens are 19 MB) and reads
+// the LM head once for that many sequences.
 constexpr int64_t kLogitsRows = 32;
 
 }  // namespace
 
-Forward::Forward(const ModelConfig& config, const ModelWeights& weights, Backend& backend, KvStorage& kv,
-                 int32_t max_rows)
+Forward::Forward(const ModelConfig& config, const ModelWeights& weights, Backend& backend,
+                 KvStorage& kv, int32_t max_rows)
     : config_(config), weights_(weights), backend_(backend), kv_(kv) {
   const auto allocate = [&](int64_t rows, int64_t cols) {
-    return backend.allocate(static_cast<size_t>(rows * cols) * dtype_size(backend.activation_dtype()));
+    return backend.allocate(static_cast<size_t>(rows * cols) *
+                            dtype_size(backend.activation_dtype()));
   };
   residual_ = allocate(max_rows, config.hidden_size);
   normed_ = allocate(max_rows, config.hidden_size);
@@ -31,9 +32,10 @@ Forward::Forward(const ModelConfig& config, const ModelWeights& weights, Backend
   output_qkv_ = allocate(max_rows, config.q_size());
   logits_ = allocate(std::min<int64_t>(max_rows, kLogitsRows), config.vocab_size);
 
-  backend.configure_attention({config.num_heads, config.num_kv_heads, config.head_dim,
-                               static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim))),
-                               config.inv_freq, config.rope_attention_factor});
+  backend.configure_attention(
+      {config.num_heads, config.num_kv_heads, config.head_dim,
+       static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim))), config.inv_freq,
+       config.rope_attention_factor});
   plan_ = backend.make_attention_plan();
   output_plan_ = backend.make_attention_plan();
 }
@@ -57,15 +59,18 @@ void Forward::run(const Step& step, std::span<const int32_t> output_sequences,
     if (index == 0) {
       backend_.rms_norm(residual, *layer.input_norm, config_.rms_norm_eps, all_normed);
     } else {
-      backend_.add_rms_norm(residual, all_delta, *layer.input_norm, config_.rms_norm_eps, all_normed);
+      backend_.add_rms_norm(residual, all_delta, *layer.input_norm, config_.rms_norm_eps,
+                            all_normed);
     }
     backend_.linear(all_normed, *layer.qkv, qkv);
-    backend_.rope_store(qkv, step, {layer.q_norm.get(), layer.k_norm.get(), config_.rms_norm_eps}, index, kv_);
+    backend_.rope_store(qkv, step, {layer.q_norm.get(), layer.k_norm.get(), config_.rms_norm_eps},
+                        index, kv_);
 
     Tensor q = qkv.columns(0, config_.q_size());
     const AttentionPlan* plan = plan_.get();
     if (index == config_.num_layers - 1) {
-      // From here on only the rows whose logits are wanted matter: a block's KV states are complete.
+      // From here on only the rows whose logits are wanted matter: a block's KV states are
+      // complete.
       if (output_sequences.empty()) return;
       backend_.plan_attention(output_step(step, output_sequences), *output_plan_);
       plan = output_plan_.get();
@@ -85,15 +90,16 @@ void Forward::run(const Step& step, std::span<const int32_t> output_sequences,
     const Tensor hidden = activation(hidden_, rows, config_.intermediate_size);
     backend_.attention(q, *plan, index, kv_, config_.windows[static_cast<size_t>(index)], attended);
     backend_.linear(attended, *layer.o, delta);
-    backend_.add_rms_norm(residual, delta, *layer.post_attention_norm, config_.rms_norm_eps, normed);
+    backend_.add_rms_norm(residual, delta, *layer.post_attention_norm, config_.rms_norm_eps,
+                          normed);
     backend_.linear(normed, *layer.gate_up, gate_up);
     backend_.swiglu(gate_up, hidden);
     backend_.linear(hidden, *layer.down, delta);
   }
 
   const Tensor normed = activation(normed_, rows, config_.hidden_size);
-  backend_.add_rms_norm(residual, activation(delta_, rows, config_.hidden_size), *weights_.norm, config_.rms_norm_eps,
-                        normed);
+  backend_.add_rms_norm(residual, activation(delta_, rows, config_.hidden_size), *weights_.norm,
+                        config_.rms_norm_eps, normed);
   for (int64_t first = 0; first < rows; first += kLogitsRows) {
     const int64_t count = std::min(kLogitsRows, rows - first);
     const Tensor out = activation(logits_, count, config_.vocab_size);
@@ -119,7 +125,8 @@ const Step& Forward::output_step(const Step& step, std::span<const int32_t> outp
   const StepSegment* segments = output_segments_.data();
   for (int32_t index : output_sequences) {
     const StepSequence& sequence = step.sequences[static_cast<size_t>(index)];
-    output_sequences_.push_back({static_cast<int32_t>(output_sequences_.size()), 1,
+    output_sequences_.push_back({static_cast<int32_t>(output_sequences_.size()),
+                                 1,
                                  sequence.local_begin + sequence.rows - 1,
                                  {segments, sequence.segments.size()}});
     segments += sequence.segments.size();
@@ -140,9 +147,11 @@ double Forward::sequence_flops(const StepSequence& sequence, bool output) const 
     const int32_t window = config_.windows[static_cast<size_t>(index)];
     flops += sequence.rows * qkv;
     if (index < config_.num_layers - 1) {
-      flops += sequence.rows * rest + pair * static_cast<double>(visible_pairs(sequence, 0, sequence.rows, window));
+      flops += sequence.rows * rest +
+               pair * static_cast<double>(visible_pairs(sequence, 0, sequence.rows, window));
     } else if (output) {
-      flops += rest + pair * static_cast<double>(visible_pairs(sequence, sequence.rows - 1, 1, window));
+      flops +=
+          rest + pair * static_cast<double>(visible_pairs(sequence, sequence.rows - 1, 1, window));
     }
   }
   return output ? flops + 2.0 * hidden * config_.vocab_size : flops;

@@ -1,4 +1,5 @@
-// One forward pass of a Llama-family decoder over a ragged step, written once over the Backend interface.
+// One forward pass of a Llama-family decoder over a ragged step, written once over the Backend
+// interface.
 #pragma once
 
 #include <cstdint>
@@ -16,21 +17,23 @@ namespace block_attention {
 class Forward {
  public:
   // Sets up activations for steps of at most `max_rows` rows. The references outlive this object.
-  Forward(const ModelConfig& config, const ModelWeights& weights, Backend& backend, KvStorage& kv, int32_t max_rows);
+  Forward(const ModelConfig& config, const ModelWeights& weights, Backend& backend, KvStorage& kv,
+          int32_t max_rows);
 
-  // Computes the step: writes K and V of every row into its block's pages. `output_sequences` are the indices of the
-  // sequences whose last row's logits are wanted, ascending; `logits(tensor, first)` is called for the logits of
-  // output_sequences[first .. first + tensor.rows), in chunks.
+  // Computes the step: writes K and V of every row into its block's pages. `output_sequences` are
+  // the indices of the sequences whose last row's logits are wanted, ascending; `logits(tensor,
+  // first)` is called for the logits of output_sequences[first .. first + tensor.rows), in chunks.
   void run(const Step& step, std::span<const int32_t> output_sequences,
            FunctionRef<void(const Tensor& logits, size_t first)> logits);
 
-  // Floating-point operations (a multiply-add counts 2) that run() spends on one sequence of a step: the linear layers
-  // of its rows, attention over the keys that they see, and the LM head if its logits are wanted. Norms, RoPE and other
-  // elementwise work are not counted.
+  // Floating-point operations (a multiply-add counts 2) that run() spends on one sequence of a
+  // step: the linear layers of its rows, attention over the keys that they see, and the LM head if
+  // its logits are wanted. Norms, RoPE and other elementwise work are not counted.
   double sequence_flops(const StepSequence& sequence, bool output) const;
 
  private:
-  // The step of the last layer: only the rows whose logits are wanted, everything else of the step is done by then.
+  // The step of the last layer: only the rows whose logits are wanted, everything else of the step
+  // is done by then.
   const Step& output_step(const Step& step, std::span<const int32_t> output_sequences);
   Tensor activation(const Buffer& buffer, int64_t rows, int64_t cols) const;
 

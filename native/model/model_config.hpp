@@ -1,5 +1,5 @@
-// What a decoder-only transformer of the Llama family is made of, as the native code needs it. TypeScript reads it from
-// config.json (lib/model); validate() is the native code's own defence.
+// What a decoder-only transformer of the Llama family is made of, as the native code needs it.
+// TypeScript reads it from config.json (lib/model); validate() is the native code's own defence.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +17,11 @@ struct ModelConfig {
   int32_t head_dim = 0;
   float rms_norm_eps = 0;
   bool tie_word_embeddings = false;
-  bool qk_norm = false;             // RMSNorm per head on q and k before RoPE (Qwen3)
-  std::vector<int32_t> windows;     // one per layer; 0: none. Key j is visible to query m if m - j < window.
-  std::vector<double> inv_freq;     // rotary_dim / 2 inverse frequencies, radians per position
-  double rope_attention_factor = 1; // multiplies cos and sin (YaRN's mscale)
+  bool qk_norm = false;  // RMSNorm per head on q and k before RoPE (Qwen3)
+  std::vector<int32_t>
+      windows;  // one per layer; 0: none. Key j is visible to query m if m - j < window.
+  std::vector<double> inv_freq;      // rotary_dim / 2 inverse frequencies, radians per position
+  double rope_attention_factor = 1;  // multiplies cos and sin (YaRN's mscale)
 
   int32_t rotary_dim() const { return 2 * static_cast<int32_t>(inv_freq.size()); }
   int32_t group_size() const { return num_heads / num_kv_heads; }

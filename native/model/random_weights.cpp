@@ -16,19 +16,22 @@ uint64_t hash_name(const std::string& name) {
 
 }  // namespace
 
-RandomWeights::RandomWeights(const ModelConfig& config, uint64_t seed, DType dtype) : seed_(seed), dtype_(dtype) {
+RandomWeights::RandomWeights(const ModelConfig& config, uint64_t seed, DType dtype)
+    : seed_(seed), dtype_(dtype) {
   const int64_t layer = int64_t{config.hidden_size} * (config.qkv_size() + config.q_size()) +
                         3 * int64_t{config.hidden_size} * config.intermediate_size;
   const int64_t embedding = int64_t{config.vocab_size} * config.hidden_size;
-  const int64_t values = config.num_layers * layer + (config.tie_word_embeddings ? 1 : 2) * embedding;
+  const int64_t values =
+      config.num_layers * layer + (config.tie_word_embeddings ? 1 : 2) * embedding;
   total_bytes_ = static_cast<size_t>(values) * dtype_size(dtype);
 }
 
 HostMatrix RandomWeights::matrix(const std::string& name, int64_t rows, int64_t cols) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(cols));
-  const auto read = [dtype = dtype_, scale, seed = seed_ ^ hash_name(name), cols](int64_t first, int64_t count,
-                                                                                  void* out) {
-    fill_random(dtype, scale, seed, static_cast<uint64_t>(first * cols), static_cast<size_t>(count * cols), out);
+  const auto read = [dtype = dtype_, scale, seed = seed_ ^ hash_name(name), cols](
+                        int64_t first, int64_t count, void* out) {
+    fill_random(dtype, scale, seed, static_cast<uint64_t>(first * cols),
+                static_cast<size_t>(count * cols), out);
   };
   return {read, dtype_, rows, cols};
 }

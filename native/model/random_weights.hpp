@@ -1,4 +1,5 @@
-// Random weights of a config's shape, the same for the same seed: models for timing, which no file holds.
+// Random weights of a config's shape, the same for the same seed: models for timing, which no file
+// holds.
 #pragma once
 
 #include <vector>

@@ -24,9 +24,10 @@ class Loader {
       matrices.push_back(source_.matrix(part.name + ".weight", part.rows, cols));
       if (!any_bias) continue;
       // A part without a bias among parts with one adds nothing.
-      const std::vector<float> values = source_.has(part.name + ".bias")
-                                            ? source_.vector(part.name + ".bias", part.rows)
-                                            : std::vector<float>(static_cast<size_t>(part.rows), 0.0f);
+      const std::vector<float> values =
+          source_.has(part.name + ".bias")
+              ? source_.vector(part.name + ".bias", part.rows)
+              : std::vector<float>(static_cast<size_t>(part.rows), 0.0f);
       bias.insert(bias.end(), values.begin(), values.end());
     }
     std::unique_ptr<LinearWeight> weight = backend_.make_linear(matrices, bias);
@@ -62,7 +63,8 @@ ModelWeights load_weights(const ModelConfig& config, WeightSource& source, Backe
                           FunctionRef<void(size_t, size_t)> progress) {
   Loader loader(source, backend, progress);
   ModelWeights weights;
-  weights.embed_tokens = loader.linear({{"model.embed_tokens", config.vocab_size}}, config.hidden_size);
+  weights.embed_tokens =
+      loader.linear({{"model.embed_tokens", config.vocab_size}}, config.hidden_size);
   for (int32_t i = 0; i < config.num_layers; ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
     LayerWeights& w = weights.layers.emplace_back();
@@ -77,10 +79,11 @@ ModelWeights load_weights(const ModelConfig& config, WeightSource& source, Backe
     }
     w.o = loader.linear({{layer + "self_attn.o_proj", config.hidden_size}}, config.q_size());
     w.post_attention_norm = loader.vector(layer + "post_attention_layernorm", config.hidden_size);
-    w.gate_up = loader.linear(
-        {{layer + "mlp.gate_proj", config.intermediate_size}, {layer + "mlp.up_proj", config.intermediate_size}},
-        config.hidden_size);
-    w.down = loader.linear({{layer + "mlp.down_proj", config.hidden_size}}, config.intermediate_size);
+    w.gate_up = loader.linear({{layer + "mlp.gate_proj", config.intermediate_size},
+                               {layer + "mlp.up_proj", config.intermediate_size}},
+                              config.hidden_size);
+    w.down =
+        loader.linear({{layer + "mlp.down_proj", config.hidden_size}}, config.intermediate_size);
   }
   weights.norm = loader.vector("model.norm", config.hidden_size);
   if (!config.tie_word_embeddings) {

@@ -16,7 +16,8 @@ class WeightSource {
  public:
   virtual ~WeightSource() = default;
   virtual bool has(const std::string& name) const = 0;
-  // A matrix of rows x cols, to be read while this source lives. Throws Error(kModelFormat) naming the tensor.
+  // A matrix of rows x cols, to be read while this source lives. Throws Error(kModelFormat) naming
+  // the tensor.
   virtual HostMatrix matrix(const std::string& name, int64_t rows, int64_t cols) = 0;
   // A vector of `size` values as float32.
   virtual std::vector<float> vector(const std::string& name, int64_t size) = 0;
@@ -25,8 +26,8 @@ class WeightSource {
 
 struct LayerWeights {
   std::unique_ptr<VectorWeight> input_norm;
-  std::unique_ptr<LinearWeight> qkv;      // [q; k; v]
-  std::unique_ptr<VectorWeight> q_norm;   // null without qk_norm
+  std::unique_ptr<LinearWeight> qkv;     // [q; k; v]
+  std::unique_ptr<VectorWeight> q_norm;  // null without qk_norm
   std::unique_ptr<VectorWeight> k_norm;
   std::unique_ptr<LinearWeight> o;
   std::unique_ptr<VectorWeight> post_attention_norm;
@@ -44,7 +45,8 @@ struct ModelWeights {
   size_t bytes() const;
 };
 
-// Hands every weight to the backend. `progress(done_bytes, total_bytes)` is called after each and may throw to abort.
+// Hands every weight to the backend. `progress(done_bytes, total_bytes)` is called after each and
+// may throw to abort.
 ModelWeights load_weights(const ModelConfig& config, WeightSource& source, Backend& backend,
                           FunctionRef<void(size_t, size_t)> progress);
 

@@ -1,4 +1,5 @@
-// A small random model behind an Engine, driven synchronously: submit sequences, wait for their last events.
+// A small random model behind an Engine, driven synchronously: submit sequences, wait for their
+// last events.
 #pragma once
 
 #include <condition_variable>
@@ -55,11 +56,13 @@ class TestEngine {
     std::unique_ptr<Backend> backend = make_cpu_backend(options.threads, options.isa);
     RandomWeights source(config, 7, DType::kBF16);
     ModelWeights weights = load_weights(config, source, *backend, [](size_t, size_t) {});
-    const KvShape shape = {config.num_layers, config.num_kv_heads, config.head_dim, options.kv_dtype};
+    const KvShape shape = {config.num_layers, config.num_kv_heads, config.head_dim,
+                           options.kv_dtype};
     const size_t cache_bytes = backend->kv_page_bytes(shape) * static_cast<size_t>(options.pages);
-    engine_ = std::make_unique<Engine>(config, std::move(backend), std::move(weights),
-                                       EngineOptions{options.kv_dtype, cache_bytes, options.max_batch_tokens},
-                                       [this](std::vector<SequenceEvent> events) { take(std::move(events)); });
+    engine_ = std::make_unique<Engine>(
+        config, std::move(backend), std::move(weights),
+        EngineOptions{options.kv_dtype, cache_bytes, options.max_batch_tokens},
+        [this](std::vector<SequenceEvent> events) { take(std::move(events)); });
   }
   ~TestEngine() { engine_->close(); }
 
@@ -76,7 +79,9 @@ class TestEngine {
     const std::lock_guard lock(mutex_);
     for (const SequenceEvent& event : events) {
       Outcome& outcome = outcomes_[event.id];
-      const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+      const auto append = [](auto& to, const auto& from) {
+        to.insert(to.end(), from.begin(), from.end());
+      };
       append(outcome.tokens, event.tokens);
       append(outcome.logprobs, event.logprobs);
       append(outcome.top_tokens, event.top_tokens);

@@ -1,5 +1,5 @@
-// The engine as a whole on a small random model: the promise that the bits of an answer depend on the model, the tokens
-// and the cutting into blocks alone, and the life of sequences and pages.
+// The engine as a whole on a small random model: the promise that the bits of an answer depend on
+// the model, the tokens and the cutting into blocks alone, and the life of sequences and pages.
 #include "engine/engine.hpp"
 
 #include <gtest/gtest.h>
@@ -17,7 +17,8 @@ namespace {
 
 std::vector<int32_t> random_tokens(std::mt19937& random, int count, int32_t vocab) {
   std::vector<int32_t> tokens(static_cast<size_t>(count));
-  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % static_cast<uint32_t>(vocab));
+  for (int32_t& token : tokens)
+    token = static_cast<int32_t>(random() % static_cast<uint32_t>(vocab));
   return tokens;
 }
 
@@ -45,8 +46,8 @@ Request random_request(std::mt19937& random, int32_t vocab) {
   return request;
 }
 
-// Document d of `request` gets id first_id + d and the query first_id + documents.size(). In full mode a document sees
-// all before it.
+// Document d of `request` gets id first_id + d and the query first_id + documents.size(). In full
+// mode a document sees all before it.
 std::vector<SequenceSpec> sequences(const Request& request, int64_t first_id, bool full) {
   std::vector<SequenceSpec> specs;
   std::vector<SegmentSpec> segments;
@@ -66,7 +67,8 @@ std::vector<SequenceSpec> sequences(const Request& request, int64_t first_id, bo
   return specs;
 }
 
-Outcome run_alone(const ModelConfig& config, const Request& request, bool full, TestEngine::Options options) {
+Outcome run_alone(const ModelConfig& config, const Request& request, bool full,
+                  TestEngine::Options options) {
   TestEngine engine(config, options);
   engine.engine().submit(sequences(request, 0, full));
   return engine.wait(static_cast<int64_t>(request.documents.size()));
@@ -136,7 +138,8 @@ TEST(EngineModes, BlockAndFullDiffer) {
   std::mt19937 random(11);
   const ModelConfig config = small_config();
   Request request = random_request(random, config.vocab_size);
-  request.documents = {random_tokens(random, 40, config.vocab_size), random_tokens(random, 40, config.vocab_size)};
+  request.documents = {random_tokens(random, 40, config.vocab_size),
+                       random_tokens(random, 40, config.vocab_size)};
   const Outcome block = run_alone(config, request, false, {});
   const Outcome full = run_alone(config, request, true, {});
   EXPECT_NE(block.top_logprobs, full.top_logprobs);
@@ -147,7 +150,8 @@ TEST(EngineModes, FullModeDoesNotDependOnTheCutting) {
   std::mt19937 random(12);
   const ModelConfig config = small_config();
   Request request;
-  request.documents = {random_tokens(random, 33, config.vocab_size), random_tokens(random, 50, config.vocab_size)};
+  request.documents = {random_tokens(random, 33, config.vocab_size),
+                       random_tokens(random, 50, config.vocab_size)};
   request.query = random_tokens(random, 9, config.vocab_size);
   request.sampling.top_logprobs = 0;
   Request joined = request;
@@ -160,7 +164,8 @@ TEST(EngineModes, FullModeDoesNotDependOnTheCutting) {
   const Outcome cut = run_alone(config, request, true, {.kv_dtype = DType::kF32});
   const Outcome whole = run_alone(config, joined, true, {.kv_dtype = DType::kF32});
   ASSERT_EQ(cut.tokens, whole.tokens);
-  for (size_t i = 0; i < cut.logprobs.size(); ++i) EXPECT_NEAR(cut.logprobs[i], whole.logprobs[i], 1e-4);
+  for (size_t i = 0; i < cut.logprobs.size(); ++i)
+    EXPECT_NEAR(cut.logprobs[i], whole.logprobs[i], 1e-4);
 }
 
 TEST(EngineLife, PagesReturnWhenSequencesAreReleased) {
@@ -171,9 +176,11 @@ TEST(EngineLife, PagesReturnWhenSequencesAreReleased) {
   engine.engine().submit(sequences(request, 0, false));
   engine.wait(static_cast<int64_t>(request.documents.size()));
   EXPECT_LT(engine.engine().stats().free_pages, engine.engine().info().pages);
-  for (int64_t id = 0; id <= static_cast<int64_t>(request.documents.size()); ++id) engine.engine().release(id);
+  for (int64_t id = 0; id <= static_cast<int64_t>(request.documents.size()); ++id)
+    engine.engine().release(id);
   // The engine thread drops its last reference after the report.
-  for (int i = 0; i < 1000 && engine.engine().stats().free_pages < engine.engine().info().pages; ++i) {
+  for (int i = 0; i < 1000 && engine.engine().stats().free_pages < engine.engine().info().pages;
+       ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   EXPECT_EQ(engine.engine().stats().free_pages, engine.engine().info().pages);
@@ -229,7 +236,8 @@ TEST(EngineErrors, OutOfPagesTakesNothing) {
   const ModelConfig config = small_config();
   TestEngine engine(config, {.pages = 4});
   Request request;
-  request.documents = {random_tokens(random, 10, config.vocab_size), random_tokens(random, 1000, config.vocab_size)};
+  request.documents = {random_tokens(random, 10, config.vocab_size),
+                       random_tokens(random, 1000, config.vocab_size)};
   request.query = {1};
   try {
     engine.engine().submit(sequences(request, 0, false));
@@ -253,11 +261,19 @@ TEST(EngineErrors, BadSequencesAreRefused) {
   refused({.id = 1, .segments = {}, .offset = 0, .tokens = {-1}, .generation = {}});
   refused({.id = 1, .segments = {}, .offset = -1, .tokens = {1}, .generation = {}});
   refused({.id = 1, .segments = {{7, 0}}, .offset = 5, .tokens = {1}, .generation = {}});
-  refused({.id = 1, .segments = {}, .offset = 0, .tokens = {1}, .generation = GenerationSpec{0, {}, {}, {}}});
-  engine.engine().submit({{.id = 1, .segments = {}, .offset = 0, .tokens = {1, 2, 3}, .generation = {}}});
-  EXPECT_THROW(engine.engine().submit({{.id = 1, .segments = {}, .offset = 0, .tokens = {1}, .generation = {}}}), Error);
-  EXPECT_THROW(
-      engine.engine().submit({{.id = 2, .segments = {{1, 0}}, .offset = 2, .tokens = {1}, .generation = {}}}), Error);
+  refused({.id = 1,
+           .segments = {},
+           .offset = 0,
+           .tokens = {1},
+           .generation = GenerationSpec{0, {}, {}, {}}});
+  engine.engine().submit(
+      {{.id = 1, .segments = {}, .offset = 0, .tokens = {1, 2, 3}, .generation = {}}});
+  EXPECT_THROW(engine.engine().submit(
+                   {{.id = 1, .segments = {}, .offset = 0, .tokens = {1}, .generation = {}}}),
+               Error);
+  EXPECT_THROW(engine.engine().submit(
+                   {{.id = 2, .segments = {{1, 0}}, .offset = 2, .tokens = {1}, .generation = {}}}),
+               Error);
 }
 
 TEST(EngineFlops, AreThoseOfTheStepsHoweverTheyAreCut) {
