@@ -266,7 +266,7 @@ void CpuAttentionPlan::add_splits() {
     const int32_t length = segment_of(members_[begin]).length;
     for (int32_t cut = 0; cut < cuts_of(length); ++cut) {
       const double keys = std::min(kCutKeys, length - cut * kCutKeys);
-      const double packed = double{rows * 1.0} * limits_.group;
+      const double packed = static_cast<double>(rows) * limits_.group;
       items_.push_back({static_cast<int32_t>(folds_.size() + splits_.size()),
                         cost(keys, packed) + packed * kPartialKeys});
       splits_.push_back({cut, static_cast<int32_t>(begin), static_cast<int32_t>(end - begin)});

@@ -1,0 +1,151 @@
+// The register tiles of attention: small products of packed rows with keys, and of weights with
+// values (compiled once per Highway target). Scores are summed over dims 0, 1, 2 ... with keys in
+// lanes, outputs over keys 0, 1, 2 ... with dims in lanes, whatever the tile shape.
+#if defined(BLOCK_ATTENTION_CPU_ATTENTION_TILES_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef BLOCK_ATTENTION_CPU_ATTENTION_TILES_INL
+#undef BLOCK_ATTENTION_CPU_ATTENTION_TILES_INL
+#else
+#define BLOCK_ATTENTION_CPU_ATTENTION_TILES_INL
+#endif
+
+#include <cstdint>
+
+#include "cpu/attention_kernels.hpp"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace block_attention::HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F32 = hn::CappedTag<float, 16>;
+using V = hn::Vec<F32>;
+
+// Vectors per 16 floats, and the tallest register tile: with two vectors across, 12 rows fill the
+// 32 registers of AVX-512; 6 rows fill the 16 of AVX2.
+constexpr int32_t kLanes = static_cast<int32_t>(hn::MaxLanes(F32()));
+constexpr int32_t kPanelVectors = kPanel / kLanes;
+constexpr int32_t kMaxTileRows = HWY_TARGET == HWY_AVX3 ? 12 : 6;
+// Vectors across a tile of `rows` rows: a power of two that keeps about 8 sums in flight and all of
+// them in registers.
+constexpr int32_t tile_vectors(int32_t rows) {
+  if (HWY_TARGET == HWY_AVX3) return rows <= 6 ? 4 : 2;
+  return rows <= 3 && kPanelVectors == 2 ? 4 : kPanelVectors;
+}
+
+// Row strides of the scratch arrays: constants, and no multiple of 4 KB, so that the rows of a tile
+// lie in different sets of the L1 cache.
+constexpr int32_t kQueryStride = kMaxHeadDim + 16;
+constexpr int32_t kScoreStride = kCutKeys + 16;
+constexpr int32_t kOutputStride = kMaxHeadDim + 16;
+
+HWY_INLINE V load_f32(const float* p) { return hn::LoadU(F32(), p); }
+HWY_INLINE V load_f32(const uint16_t* p) {
+  const hn::Rebind<uint16_t, F32> d16;
+  const hn::Rebind<uint32_t, F32> d32;
+  return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, p))));
+}
+
+// scores[row][...] = query[row] . key for the kVectors vectors of keys at keys[0], keys[1], ...
+// What is needed next lies at ahead[0], ... in the same shape; null: nothing.
+template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+HWY_INLINE void score_tile(const float* query, const T* const* keys, const T* const* ahead,
+                           int32_t head_dim, float* scores) {
+  const F32 d;
+  V sums[kRows][kVectors];
+  for (int32_t r = 0; r < kRows; ++r) {
+    for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::Zero(d);
+  }
+  const T* at[kVectors];
+  const T* next[kVectors];
+  for (int32_t j = 0; j < kVectors; ++j) {
+    at[j] = keys[j];
+    if (kAhead) next[j] = ahead[j];
+  }
+  for (int32_t i = 0; i < head_dim; ++i) {
+    V k[kVectors];
+    for (int32_t j = 0; j < kVectors; ++j) {
+      k[j] = load_f32(at[j] + i * kPanel);
+      if (kAhead && j % kPanelVectors == 0) __builtin_prefetch(next[j] + i * kPanel);
+    }
+    for (int32_t r = 0; r < kRows; ++r) {
+      const V q = hn::Set(d, query[r * kQueryStride + i]);
+      for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::MulAdd(q, k[j], sums[r][j]);
+    }
+  }
+  for (int32_t r = 0; r < kRows; ++r) {
+    for (int32_t j = 0; j < kVectors; ++j) {
+      hn::Store(sums[r][j], d, scores + r * kScoreStride + j * kLanes);
+    }
+  }
+}
+
+template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+HWY_INLINE void score_vectors(const float* query, const T* const* keys, const T* const* ahead,
+                              int32_t vectors, int32_t head_dim, float* scores) {
+  while (vectors >= kVectors) {
+    score_tile<kRows, kVectors, kAhead, T>(query, keys, ahead, head_dim, scores);
+    keys += kVectors;
+    ahead += kVectors;
+    scores += kVectors * kLanes;
+    vectors -= kVectors;
+  }
+  if constexpr (kVectors > kPanelVectors) {
+    score_vectors<kRows, kVectors / 2, kAhead, T>(query, keys, ahead, vectors, head_dim, scores);
+  }
+}
+
+// outputs[row] (+)= sum over the keys of weights[row][key] * values[key], for kVectors vectors of
+// dims. What is needed next lies at `ahead` in the same shape.
+template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+HWY_INLINE void output_tile(const float* weights, const T* values, const T* ahead, int32_t stride,
+                            int32_t keys, bool first, float* outputs) {
+  const F32 d;
+  V sums[kRows][kVectors];
+  for (int32_t r = 0; r < kRows; ++r) {
+    for (int32_t j = 0; j < kVectors; ++j) {
+      sums[r][j] = first ? hn::Zero(d) : hn::Load(d, outputs + r * kOutputStride + j * kLanes);
+    }
+  }
+  for (int32_t i = 0; i < keys; ++i) {
+    V v[kVectors];
+    for (int32_t j = 0; j < kVectors; ++j) {
+      v[j] = load_f32(values + j * kLanes);
+      if (kAhead && j % kPanelVectors == 0) __builtin_prefetch(ahead + j * kLanes);
+    }
+    values += stride;
+    if (kAhead) ahead += stride;
+    for (int32_t r = 0; r < kRows; ++r) {
+      const V p = hn::Set(d, weights[r * kScoreStride + i]);
+      for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::MulAdd(p, v[j], sums[r][j]);
+    }
+  }
+  for (int32_t r = 0; r < kRows; ++r) {
+    for (int32_t j = 0; j < kVectors; ++j) {
+      hn::Store(sums[r][j], d, outputs + r * kOutputStride + j * kLanes);
+    }
+  }
+}
+
+template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+HWY_INLINE void output_vectors(const float* weights, const T* values, const T* ahead,
+                               int32_t vectors, int32_t stride, int32_t keys, bool first,
+                               float* outputs) {
+  while (vectors >= kVectors) {
+    output_tile<kRows, kVectors, kAhead, T>(weights, values, ahead, stride, keys, first, outputs);
+    values += kVectors * kLanes;
+    if (kAhead) ahead += kVectors * kLanes;
+    outputs += kVectors * kLanes;
+    vectors -= kVectors;
+  }
+  if constexpr (kVectors > kPanelVectors) {
+    output_vectors<kRows, kVectors / 2, kAhead, T>(weights, values, ahead, vectors, stride, keys,
+                                                   first, outputs);
+  }
+}
+
+}  // namespace
+}  // namespace block_attention::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
