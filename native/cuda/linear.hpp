@@ -1,7 +1,9 @@
 // out = x * weight^T + bias on a GPU: bf16 or f16 operands, float32 sums.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/tensor.hpp"
@@ -34,11 +36,18 @@ class CudaLinear {
   std::string problem_;
 };
 
+// Which elements a block of linear_mma() computes side by side. The bits do not depend on it.
+enum class LinearTiles : uint8_t { kFewRows, kSomeRows, kManyRows };
+
+// What linear_mma() takes by itself.
+LinearTiles linear_tiles(int64_t rows, int64_t out_features, int multiprocessors);
+
 // The two kernels of our own; shapes and errors as in CudaLinear::run.
 //
 // Tiles on the tensor cores (linear_mma.cuh). Every output element is one chain of m16n8k16
 // products over K in ascending order, whatever the number of rows.
-void linear_mma(Device& device, const Tensor& x, const CudaLinearWeight& weight, const Tensor& out);
+void linear_mma(Device& device, const Tensor& x, const CudaLinearWeight& weight, const Tensor& out,
+                std::optional<LinearTiles> tiles = std::nullopt);
 // One thread per output element, fmaf over K in ascending order: what tests and benchmarks compare
 // with.
 void linear_plain(Device& device, const Tensor& x, const CudaLinearWeight& weight,
