@@ -34,6 +34,10 @@ export const ERROR_CODES = [
   'OUT_OF_MEMORY',
   /** The KV pool has no free page (the engine queues such requests; callers see it only from the native face). */
   'OUT_OF_PAGES',
+  /** There is no such device, or it is too old; the message says what was found. */
+  'DEVICE_UNAVAILABLE',
+  /** The GPU or its driver failed while it computed. Close the engine and load a new one. */
+  'DEVICE',
   /** The native addon is not built for this platform. */
   'NATIVE_UNAVAILABLE',
   /** A defect of this package. */

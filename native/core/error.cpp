@@ -16,6 +16,10 @@ const char* error_code_name(ErrorCode code) {
       return "OUT_OF_MEMORY";
     case ErrorCode::kOutOfPages:
       return "OUT_OF_PAGES";
+    case ErrorCode::kDeviceUnavailable:
+      return "DEVICE_UNAVAILABLE";
+    case ErrorCode::kDevice:
+      return "DEVICE";
     case ErrorCode::kAborted:
       return "ABORTED";
     case ErrorCode::kClosed:

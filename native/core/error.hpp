@@ -14,6 +14,8 @@ enum class ErrorCode {
   kIo,
   kOutOfMemory,
   kOutOfPages,
+  kDeviceUnavailable,
+  kDevice,
   kAborted,
   kClosed,
   kInternal,

@@ -60,6 +60,7 @@ void CpuAttentionPlan::build(const Step& step, const AttentionPlanLimits& limits
 }
 
 void CpuAttentionPlan::copy(const Step& step) {
+  step_ = step;
   rows_ = step.rows();
   positions_ = 0;
   sequences_.clear();

@@ -75,6 +75,8 @@ class CpuAttentionPlan : public AttentionPlan {
 
   void build(const Step& step, const AttentionPlanLimits& limits, Mode mode = Mode::kAuto);
 
+  // What it was made of.
+  const Step& step() const { return step_; }
   const std::vector<Sequence>& sequences() const { return sequences_; }
   const std::vector<Segment>& segments() const { return segments_; }
   const std::vector<FoldTask>& folds() const { return folds_; }
@@ -100,6 +102,7 @@ class CpuAttentionPlan : public AttentionPlan {
   double makespan();
 
   AttentionPlanLimits limits_;
+  Step step_;
   int32_t rows_ = 0;
   int64_t partials_ = 0;
   int64_t positions_ = 0;

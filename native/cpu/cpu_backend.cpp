@@ -20,6 +20,8 @@
 namespace block_attention {
 namespace {
 
+// 32 rows of 150 000 logits are 19 MB.
+constexpr int64_t kLogitsRows = 32;
 // Rows of an elementwise op that one task takes: about the cost of waking a worker.
 constexpr int64_t kRowsPerTask = 4;
 
@@ -48,6 +50,7 @@ class CpuBackend final : public Backend {
     return std::string("cpu ") + family + ", f32, cuts of " + std::to_string(kCutKeys) + " keys";
   }
   DType activation_dtype() const override { return DType::kF32; }
+  int64_t logits_rows() const override { return kLogitsRows; }
   Buffer allocate(size_t bytes) override { return allocate_host_memory(bytes); }
 
   std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts,
@@ -109,9 +112,10 @@ class CpuBackend final : public Backend {
   void plan_attention(const Step& step, AttentionPlan& plan) override {
     attention_->plan(step, static_cast<CpuAttentionPlan&>(plan));
   }
-  void rope_store(const Tensor& qkv, const Step& step, const QkNorm& norm, int32_t layer,
+  void rope_store(const Tensor& qkv, const AttentionPlan& plan, const QkNorm& norm, int32_t layer,
                   KvStorage& kv) override {
-    attention_->rope_store(qkv, step, norm, layer, static_cast<CpuKvStorage&>(kv));
+    attention_->rope_store(qkv, static_cast<const CpuAttentionPlan&>(plan).step(), norm, layer,
+                           static_cast<CpuKvStorage&>(kv));
   }
   void attention(const Tensor& q, const AttentionPlan& plan, int32_t layer, const KvStorage& kv,
                  int32_t window, const Tensor& out) override {
@@ -129,6 +133,7 @@ class CpuBackend final : public Backend {
               std::span<SampledToken> out) override {
     sampler_.sample(logits, rows, out);
   }
+  void finish_step() override {}
 
  private:
   static float* at(const Tensor& tensor, int64_t row) { return tensor.f32() + row * tensor.stride; }

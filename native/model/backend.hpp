@@ -1,6 +1,7 @@
 // The set of fused ops that a device implements (native/cpu, native/cuda), over plain views. The
 // forward pass is written once over this interface. All calls come from one thread, the engine
-// thread; none allocates after warm-up.
+// thread; none allocates after warm-up. A device may compute later than the call: what the caller
+// gets to see (tokens, errors) is there after finish_step().
 //
 // The bits of every output element depend on that element's own inputs alone: not on the number of
 // rows of the call, on threads, or on how work was dealt out.
@@ -86,7 +87,12 @@ class Backend {
   // Names whatever changes a bit of the results, and nothing else: kernel family, cut grid, compute
   // type. Backends of equal numerics give equal bits.
   virtual std::string numerics() const = 0;
+  // Of what linear layers and attention read and write. The residual stream and the logits are
+  // float32 on every backend.
   virtual DType activation_dtype() const = 0;
+  // Rows of logits to compute and sample at a time: bounds the memory, and reads the LM head once
+  // for that many.
+  virtual int64_t logits_rows() const = 0;
 
   // Throws Error(kOutOfMemory).
   virtual Buffer allocate(size_t bytes) = 0;
@@ -101,16 +107,17 @@ class Backend {
   virtual int32_t kv_page_tokens() const = 0;
   virtual std::unique_ptr<KvStorage> make_kv_storage(const KvShape& shape, int32_t pages) = 0;
 
-  // out[i] = row tokens[i] of the table, as float32.
+  // out[i] = row tokens[i] of the table; out is float32.
   virtual void embedding(const LinearWeight& table, std::span<const int32_t> tokens,
                          const Tensor& out) = 0;
-  // out = x / sqrt(mean(x^2) + eps) * weight, row by row. (Zhang & Sennrich 2019)
+  // out = x / sqrt(mean(x^2) + eps) * weight, row by row; x is float32. (Zhang & Sennrich 2019)
   virtual void rms_norm(const Tensor& x, const VectorWeight& weight, float eps,
                         const Tensor& out) = 0;
-  // residual += delta; out = rms_norm(residual).
+  // residual += delta; out = rms_norm(residual). residual is float32.
   virtual void add_rms_norm(const Tensor& residual, const Tensor& delta, const VectorWeight& weight,
                             float eps, const Tensor& out) = 0;
-  // out = x * weight^T + bias. Tensors may be column views (stride > cols).
+  // out = x * weight^T + bias; out is an activation or float32. Tensors may be column views (stride
+  // > cols).
   virtual void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) = 0;
   // out = silu(gate) * up with gate_up = [gate | up]. (Shazeer 2020, eq. 6)
   virtual void swiglu(const Tensor& gate_up, const Tensor& out) = 0;
@@ -120,12 +127,13 @@ class Backend {
   // Attention. configure_attention() comes first, once.
   virtual void configure_attention(const AttentionConfig& config) = 0;
   virtual std::unique_ptr<AttentionPlan> make_attention_plan() = 0;
+  // The step must stay as it is until the plan is made anew, or finish_step().
   virtual void plan_attention(const Step& step, AttentionPlan& plan) = 0;
-  // qkv [rows, (heads + 2 kv_heads) x head_dim]: norms q (in place, not rotated) and k if asked,
-  // rotates k by its local position in its own block, and writes k and v to that block's pages of
-  // `layer`.
-  virtual void rope_store(const Tensor& qkv, const Step& step, const QkNorm& norm, int32_t layer,
-                          KvStorage& kv) = 0;
+  // qkv [rows of the plan's step, (heads + 2 kv_heads) x head_dim]: norms q (in place, not rotated)
+  // and k if asked, rotates k by its local position in its own block, and writes k and v to that
+  // block's pages of `layer`.
+  virtual void rope_store(const Tensor& qkv, const AttentionPlan& plan, const QkNorm& norm,
+                          int32_t layer, KvStorage& kv) = 0;
   // out [rows, heads x head_dim] = attention of q (column view of qkv, not rotated) over the plan's
   // segments. window 0: none. (shared op of block encoding, final block and decoding:
   // Block-Attention, arXiv 2409.15355, section 2)
@@ -138,9 +146,13 @@ class Backend {
                            int32_t layer, int32_t delta, const Tensor& out_k,
                            const Tensor& out_v) = 0;
 
-  // Draws one token per row of logits [rows, vocab] (not kept intact).
+  // Draws one token per row of logits [rows, vocab] (not kept intact). `rows` and `out` must stay
+  // until finish_step(), which fills in `out`.
   virtual void sample(const Tensor& logits, std::span<const SamplingRow> rows,
                       std::span<SampledToken> out) = 0;
+
+  // Waits until all that was called for is computed, once per step. Throws what went wrong.
+  virtual void finish_step() = 0;
 };
 
 }  // namespace block_attention

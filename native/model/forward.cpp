@@ -6,31 +6,27 @@
 #include "model/flops.hpp"
 
 namespace block_attention {
-namespace {
-
-// Logits rows computed at a time: bounds the memory (32 rows x 150 000 tokens are 19 MB) and reads
-// the LM head once for that many sequences.
-constexpr int64_t kLogitsRows = 32;
-
-}  // namespace
 
 Forward::Forward(const ModelConfig& config, const ModelWeights& weights, Backend& backend,
                  KvStorage& kv, int32_t max_rows)
     : config_(config), weights_(weights), backend_(backend), kv_(kv) {
-  const auto allocate = [&](int64_t rows, int64_t cols) {
-    return backend.allocate(static_cast<size_t>(rows * cols) *
-                            dtype_size(backend.activation_dtype()));
+  const auto allocate = [&](int64_t rows, int64_t cols, DType dtype) {
+    return backend.allocate(static_cast<size_t>(rows * cols) * dtype_size(dtype));
   };
-  residual_ = allocate(max_rows, config.hidden_size);
-  normed_ = allocate(max_rows, config.hidden_size);
-  delta_ = allocate(max_rows, config.hidden_size);
-  qkv_ = allocate(max_rows, config.qkv_size());
-  attention_ = allocate(max_rows, config.q_size());
-  gate_up_ = allocate(max_rows, 2 * int64_t{config.intermediate_size});
-  hidden_ = allocate(max_rows, config.intermediate_size);
-  output_residual_ = allocate(max_rows, config.hidden_size);
-  output_qkv_ = allocate(max_rows, config.q_size());
-  logits_ = allocate(std::min<int64_t>(max_rows, kLogitsRows), config.vocab_size);
+  const auto allocate_activation = [&](int64_t rows, int64_t cols) {
+    return allocate(rows, cols, backend.activation_dtype());
+  };
+  residual_ = allocate(max_rows, config.hidden_size, DType::kF32);
+  normed_ = allocate_activation(max_rows, config.hidden_size);
+  delta_ = allocate_activation(max_rows, config.hidden_size);
+  qkv_ = allocate_activation(max_rows, config.qkv_size());
+  attention_ = allocate_activation(max_rows, config.q_size());
+  gate_up_ = allocate_activation(max_rows, 2 * int64_t{config.intermediate_size});
+  hidden_ = allocate_activation(max_rows, config.intermediate_size);
+  output_residual_ = allocate(max_rows, config.hidden_size, DType::kF32);
+  output_qkv_ = allocate_activation(max_rows, config.q_size());
+  logits_ =
+      allocate(std::min<int64_t>(max_rows, backend.logits_rows()), config.vocab_size, DType::kF32);
 
   backend.configure_attention(
       {config.num_heads, config.num_kv_heads, config.head_dim,
@@ -44,10 +40,14 @@ Tensor Forward::activation(const Buffer& buffer, int64_t rows, int64_t cols) con
   return {buffer.data(), backend_.activation_dtype(), rows, cols, cols};
 }
 
+Tensor Forward::floats(const Buffer& buffer, int64_t rows, int64_t cols) const {
+  return {buffer.data(), DType::kF32, rows, cols, cols};
+}
+
 void Forward::run(const Step& step, std::span<const int32_t> output_sequences,
                   FunctionRef<void(const Tensor&, size_t)> logits) {
   int64_t rows = step.rows();
-  Tensor residual = activation(residual_, rows, config_.hidden_size);
+  Tensor residual = floats(residual_, rows, config_.hidden_size);
   const Tensor all_normed = activation(normed_, rows, config_.hidden_size);
   const Tensor all_delta = activation(delta_, rows, config_.hidden_size);
   const Tensor qkv = activation(qkv_, rows, config_.qkv_size());
@@ -63,7 +63,7 @@ void Forward::run(const Step& step, std::span<const int32_t> output_sequences,
                             all_normed);
     }
     backend_.linear(all_normed, *layer.qkv, qkv);
-    backend_.rope_store(qkv, step, {layer.q_norm.get(), layer.k_norm.get(), config_.rms_norm_eps},
+    backend_.rope_store(qkv, *plan_, {layer.q_norm.get(), layer.k_norm.get(), config_.rms_norm_eps},
                         index, kv_);
 
     Tensor q = qkv.columns(0, config_.q_size());
@@ -76,7 +76,7 @@ void Forward::run(const Step& step, std::span<const int32_t> output_sequences,
       plan = output_plan_.get();
       rows = static_cast<int64_t>(output_rows_.size());
       const Tensor output_q = activation(output_qkv_, rows, config_.q_size());
-      const Tensor output_residual = activation(output_residual_, rows, config_.hidden_size);
+      const Tensor output_residual = floats(output_residual_, rows, config_.hidden_size);
       backend_.gather_rows(q, output_rows_, output_q);
       backend_.gather_rows(residual, output_rows_, output_residual);
       q = output_q;
@@ -100,9 +100,10 @@ void Forward::run(const Step& step, std::span<const int32_t> output_sequences,
   const Tensor normed = activation(normed_, rows, config_.hidden_size);
   backend_.add_rms_norm(residual, activation(delta_, rows, config_.hidden_size), *weights_.norm,
                         config_.rms_norm_eps, normed);
-  for (int64_t first = 0; first < rows; first += kLogitsRows) {
-    const int64_t count = std::min(kLogitsRows, rows - first);
-    const Tensor out = activation(logits_, count, config_.vocab_size);
+  const int64_t at_once = backend_.logits_rows();
+  for (int64_t first = 0; first < rows; first += at_once) {
+    const int64_t count = std::min(at_once, rows - first);
+    const Tensor out = floats(logits_, count, config_.vocab_size);
     backend_.linear(normed.row_range(first, count), weights_.output(), out);
     logits(out, static_cast<size_t>(first));
   }

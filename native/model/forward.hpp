@@ -36,6 +36,7 @@ class Forward {
   // is done by then.
   const Step& output_step(const Step& step, std::span<const int32_t> output_sequences);
   Tensor activation(const Buffer& buffer, int64_t rows, int64_t cols) const;
+  Tensor floats(const Buffer& buffer, int64_t rows, int64_t cols) const;
 
   const ModelConfig& config_;
   const ModelWeights& weights_;
