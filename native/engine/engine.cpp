@@ -253,7 +253,7 @@ void Engine::finish(Sequence& sequence) {
 
 void Engine::compute_step(std::vector<SequenceEvent>& events) {
   try {
-    schedule_step(active_, max_batch_tokens_, scheduled_);
+    schedule_step(active_, max_batch_tokens_, schedules_++, scheduled_);
     if (scheduled_.empty()) return;
     uint64_t step_number;
     {
@@ -280,6 +280,7 @@ void Engine::compute_step(std::vector<SequenceEvent>& events) {
       backend_->sample(logits, std::span(sampling_rows_).subspan(first, count),
                        std::span(sampled_).subspan(first, count));
     });
+    backend_->finish_step();
 
     const double now = now_ms();
     size_t output = 0;

@@ -107,6 +107,7 @@ class Engine {
   std::vector<SequencePtr> active_;  // unfinished, in order of arrival
   bool ended_ = false;  // a sequence ended since the sink was called, perhaps without an event
   std::vector<ScheduledRows> scheduled_;
+  uint64_t schedules_ = 0;  // calls of schedule_step()
   StepBuilder builder_;
   std::vector<SamplingRow> sampling_rows_;
   std::vector<SampledToken> sampled_;

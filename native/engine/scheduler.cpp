@@ -35,13 +35,16 @@ class StepRoom {
   std::vector<ScheduledRows>& scheduled_;
 };
 
-// Decoding sequences first; if prompts wait, an eighth of the step stays free for them.
+// Decoding sequences first; if prompts wait, an eighth of the rows stays free for them. Rounding it
+// up in every step would leave decodes nothing of a step of one row.
 void schedule_decodes(const std::vector<std::shared_ptr<Sequence>>& active, int32_t max_rows,
-                      StepRoom& room) {
+                      uint64_t step, StepRoom& room) {
   const auto decoding = [](const auto& sequence) { return sequence->decoding(); };
   const auto count = std::count_if(active.begin(), active.end(), decoding);
   const bool prompts_wait = count < static_cast<std::ptrdiff_t>(active.size());
-  const int32_t limit = prompts_wait ? max_rows - std::max(1, max_rows / 8) : max_rows;
+  const int32_t reserved =
+      prompts_wait ? static_cast<int32_t>((static_cast<uint64_t>(max_rows) + step % 8) / 8) : 0;
+  const int32_t limit = max_rows - reserved;
   if (count <= limit) {
     for (const auto& sequence : active) {
       if (sequence->decoding()) room.give(*sequence, 1);
@@ -61,10 +64,10 @@ void schedule_decodes(const std::vector<std::shared_ptr<Sequence>>& active, int3
 }  // namespace
 
 void schedule_step(const std::vector<std::shared_ptr<Sequence>>& active, int32_t max_rows,
-                   std::vector<ScheduledRows>& scheduled) {
+                   uint64_t step, std::vector<ScheduledRows>& scheduled) {
   scheduled.clear();
   StepRoom room(max_rows, scheduled);
-  schedule_decodes(active, max_rows, room);
+  schedule_decodes(active, max_rows, step, room);
 
   int32_t in_order = (room.left() + 1) / 2;
   for (const auto& sequence : active) {
