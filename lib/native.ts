@@ -191,15 +191,16 @@ let addon: NativeAddon | undefined;
 function loadAddon(): NativeAddon {
   if (addon === undefined) {
     const require = createRequire(import.meta.url);
+    // `bindings` guesses its root from stack traces, which bundlers break: it is told instead.
+    const root = dirname(dirname(fileURLToPath(import.meta.url)));
     try {
-      // `bindings` guesses its root from stack traces, which bundlers break: it is told instead.
-      const root = dirname(dirname(fileURLToPath(import.meta.url)));
       addon = require('bindings')({ bindings: 'block_attention', module_root: root }) as NativeAddon;
     } catch (error) {
       throw new BlockAttentionError(
         'NATIVE_UNAVAILABLE',
         `The native addon of block-attention could not be loaded on ${process.platform}-${process.arch}. ` +
-          'Build it with "npm run build:native" in the package folder (needs a C++20 compiler, CMake and Highway). ' +
+          `Build it once with "npm install --ignore-scripts && npm run build:native" in ${root} (needs a C++20 compiler, ` +
+          'CMake and the headers of Highway: on Debian and Ubuntu g++, cmake and libhwy-dev). ' +
           `Cause: ${error instanceof Error ? error.message : String(error)}`,
         { cause: error },
       );
