@@ -14,7 +14,12 @@ export type { Generation } from './engine/generation.js';
 export { type InspectOptions, inspectModel, type ModelReport } from './engine/inspect.js';
 export type { LoadOptions, RandomOptions } from './engine/load-options.js';
 export type { PromptOptions } from './engine/prompt.js';
-export type { BlockOptions, EncodeOptions, GenerateRequest } from './engine/request.js';
+export {
+  type BlockOptions,
+  type EncodeOptions,
+  type GenerateRequest,
+  REQUEST_FIELDS,
+} from './engine/request.js';
 export type {
   BlockUsage,
   GenerationPart,

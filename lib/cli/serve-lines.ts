@@ -1,5 +1,5 @@
 /** Requests as lines of JSON in, results as lines of JSON out; see answer-lines.ts. */
-import { BlockAttentionError, type Engine, type GenerateRequest } from '../index.js';
+import { BlockAttentionError, type Engine, type GenerateRequest, REQUEST_FIELDS } from '../index.js';
 import { answerLines, type LinesOptions } from './answer-lines.js';
 import type { Output } from './output.js';
 
@@ -8,33 +8,8 @@ export interface ServeOptions extends LinesOptions {
   warn: (text: string) => void;
 }
 
-const FIELDS = [
-  'blocks',
-  'documents',
-  'messages',
-  'prompt',
-  'format',
-  'tag',
-  'dateString',
-  'query',
-  'attention',
-  'sharedPrefix',
-  'namespace',
-  'maxTokens',
-  'stop',
-  'stopTokens',
-  'ignoreEos',
-  'temperature',
-  'topK',
-  'topP',
-  'minP',
-  'seed',
-  'repetitionPenalty',
-  'presencePenalty',
-  'frequencyPenalty',
-  'logitBias',
-  'logprobs',
-] as const satisfies readonly (keyof GenerateRequest)[];
+/** What a line may carry; nothing that JSON cannot say. */
+const FIELDS = REQUEST_FIELDS.filter((field) => field !== 'signal');
 
 /** Returns when the input ended and all is written, when the reader of the output went away, or when `signal` fired. */
 export function serveLines(
