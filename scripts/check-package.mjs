@@ -10,6 +10,7 @@ const required = [
   'dist/native.js',
   'dist/cli/main.js',
   'CMakeLists.txt',
+  /^cmake\/.*\.cmake$/,
   'binding.gyp',
   /^native\/addon\/.*\.cpp$/,
   /^models\/.*\.safetensors$/,
