@@ -213,10 +213,18 @@ void rope(const Options& options, Backend& backend, std::vector<Row>& rows_out) 
     };
     const Activations qkv(backend, rows, qkv_width);
     const std::vector<int32_t> tokens(static_cast<size_t>(rows), 0);
+    // One step per block, planned beforehand, as a forward pass plans once for all its layers.
+    std::vector<StepSegment> segments;
+    std::vector<StepSequence> sequences;
+    for (int block = 0; block < blocks; ++block) segments.push_back({pages_of(block), rows, 0});
+    for (const StepSegment& segment : segments) sequences.push_back({0, rows, 0, {&segment, 1}});
+    std::vector<std::unique_ptr<AttentionPlan>> plans;
+    for (const StepSequence& sequence : sequences) {
+      plans.push_back(backend.make_attention_plan());
+      backend.plan_attention({tokens, {&sequence, 1}}, *plans.back());
+    }
     const auto store_block = [&](int call) {
-      const StepSegment segment{pages_of(call), rows, 0};
-      const StepSequence sequence{0, rows, 0, {&segment, 1}};
-      backend.rope_store(qkv.view(), {tokens, {&sequence, 1}}, {}, 0, *kv);
+      backend.rope_store(qkv.view(), *plans[static_cast<size_t>(call % blocks)], {}, 0, *kv);
     };
     // A page's memory comes with its first write.
     for (int block = 0; block < blocks; ++block) store_block(block);
