@@ -30,7 +30,7 @@ await runMain(async () => {
   await runStep('compiling for arm64', 'cmake', [
     ...['--build', folder],
     ...['--parallel', String(availableParallelism())],
-    ...['--target', 'block_attention_core'],
+    ...['--target', 'block_attention_cpu'],
   ]);
   return 0;
 });
