@@ -17,6 +17,12 @@ const rss = { first: 0, last: 0 };
 const outcomes = { ended: 0, aborted: 0, failed: 0 };
 /** @type {unknown[]} */
 const surprises = [];
+/**
+ * This program's own timers, which may outlive the generation that they were to abort.
+ *
+ * @type {Promise<void>[]}
+ */
+const aborts = [];
 
 /** @param {number} index */
 async function generate(index) {
@@ -28,8 +34,8 @@ async function generate(index) {
     signal: controller.signal,
   });
   const how = random(6);
-  if (how === 0) void setTimeout(random(20)).then(() => controller.abort());
-  if (how === 1) void setTimeout(random(20)).then(() => generation.abort());
+  if (how === 0) aborts.push(setTimeout(random(20)).then(() => controller.abort()));
+  if (how === 1) aborts.push(setTimeout(random(20)).then(() => generation.abort()));
   try {
     // Some readers leave early, some streams have no reader at all.
     if (index % 5 === 0)
@@ -53,6 +59,7 @@ async function client() {
   }
 }
 await Promise.all(Array.from({ length: 16 }, client));
+await Promise.all(aborts);
 rss.last = process.memoryUsage().rss;
 
 await engine.delete({ namespace: '' });
