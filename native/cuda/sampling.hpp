@@ -24,7 +24,7 @@ class CudaSampler {
   // puts work on the stream; `rows` and `out` must stay until finish(). Token ids of bias and
   // counts outside the vocabulary are ignored; a row's counts name each token once. Allocates only
   // when a step needs more room than ever before. Throws Error(kUnsupported) for a vocabulary of
-  // more than 4194304 tokens, Error(kOutOfMemory), Error(kDevice).
+  // more than 4000000 tokens, Error(kOutOfMemory), Error(kDevice).
   void sample(const Tensor& logits, std::span<const SamplingRow> rows, std::span<SampledToken> out);
 
   // Fills in `out` of the calls since the last finish() or cancel(), in any number. Only after

@@ -31,6 +31,7 @@ struct RowTask {
 struct LogitBias {
   int32_t token = 0;
   float bias = 0;
+  int32_t place = 0;  // in the order in which the biases of a token are added
 };
 
 struct TokenLogit {
