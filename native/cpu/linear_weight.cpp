@@ -11,6 +11,7 @@
 #include "core/error.hpp"
 #include "cpu/host_memory.hpp"
 #include "cpu/interleave.hpp"
+#include "model/stacked_shape.hpp"
 
 namespace block_attention {
 namespace {
@@ -18,37 +19,6 @@ namespace {
 // Panels that a worker packs in one go: long enough runs of the source file, short enough to share
 // out a small matrix.
 constexpr int64_t kPanelsPerTask = 4;
-
-struct Shape {
-  DType dtype;
-  int64_t out_features;
-  int64_t in_features;
-};
-
-Shape stacked_shape(std::span<const HostMatrix> parts, std::span<const float> bias) {
-  if (parts.empty())
-    throw Error(ErrorCode::kInvalidArgument, "a linear weight needs at least one matrix");
-  Shape shape{parts[0].dtype, 0, parts[0].cols};
-  for (const HostMatrix& part : parts) {
-    if (part.dtype != shape.dtype || part.cols != shape.in_features) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "stacked matrices must agree: " + std::string(dtype_name(shape.dtype)) +
-                      " with " + std::to_string(shape.in_features) + " input features and " +
-                      dtype_name(part.dtype) + " with " + std::to_string(part.cols));
-    }
-    if (part.rows < 1 || part.cols < 1) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "a linear weight needs at least one row and one column");
-    }
-    shape.out_features += part.rows;
-  }
-  if (!bias.empty() && static_cast<int64_t>(bias.size()) != shape.out_features) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "bias has " + std::to_string(bias.size()) + " values for " +
-                    std::to_string(shape.out_features) + " output features");
-  }
-  return shape;
-}
 
 // Output features first .. first + count - 1 of the stack, to `out`.
 void read_stacked(std::span<const HostMatrix> parts, int64_t first, int64_t count, char* out) {
@@ -103,7 +73,7 @@ PackedLinear::PackedLinear(DType dtype, int64_t out_features, int64_t in_feature
 std::unique_ptr<PackedLinear> pack_linear(ThreadPool& pool, Isa isa,
                                           std::span<const HostMatrix> parts,
                                           std::span<const float> bias) {
-  const Shape shape = stacked_shape(parts, bias);
+  const StackedShape shape = stacked_shape(parts, bias);
   const int64_t panels = (shape.out_features + kPanelColumns - 1) / kPanelColumns;
   const size_t panel_bytes =
       static_cast<size_t>(shape.in_features * kPanelColumns) * dtype_size(shape.dtype);

@@ -6,38 +6,13 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "model/stacked_shape.hpp"
 
 namespace block_attention::cuda {
 namespace {
 
-struct Shape {
-  DType dtype;
-  int64_t out_features;
-  int64_t in_features;
-};
-
-Shape stacked_shape(std::span<const HostMatrix> parts, std::span<const float> bias) {
-  if (parts.empty())
-    throw Error(ErrorCode::kInvalidArgument, "a linear weight needs at least one matrix");
-  Shape shape{parts[0].dtype, 0, parts[0].cols};
-  for (const HostMatrix& part : parts) {
-    if (part.dtype != shape.dtype || part.cols != shape.in_features) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "stacked matrices must agree: " + std::string(dtype_name(shape.dtype)) +
-                      " with " + std::to_string(shape.in_features) + " input features and " +
-                      dtype_name(part.dtype) + " with " + std::to_string(part.cols));
-    }
-    if (part.rows < 1 || part.cols < 1) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "a linear weight needs at least one row and one column");
-    }
-    shape.out_features += part.rows;
-  }
-  if (!bias.empty() && static_cast<int64_t>(bias.size()) != shape.out_features) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "bias has " + std::to_string(bias.size()) + " values for " +
-                    std::to_string(shape.out_features) + " output features");
-  }
+StackedShape checked_shape(std::span<const HostMatrix> parts, std::span<const float> bias) {
+  const StackedShape shape = stacked_shape(parts, bias);
   if (shape.in_features % 8 != 0) {
     throw Error(ErrorCode::kUnsupported,
                 "in_features " + std::to_string(shape.in_features) +
@@ -120,7 +95,7 @@ std::unique_ptr<CudaLinearWeight> upload_linear(Device& device, PinnedStaging& s
                                                 std::span<const float> bias, DType element) {
   if (element == DType::kF32)
     throw Error(ErrorCode::kUnsupported, "weights are bf16 or f16 on a GPU, not f32");
-  const Shape shape = stacked_shape(parts, bias);
+  const StackedShape shape = checked_shape(parts, bias);
   const auto cols = static_cast<size_t>(shape.in_features);
   const size_t row_bytes = cols * dtype_size(element);
   staging.reserve(row_bytes);
