@@ -325,7 +325,7 @@ void Engine::report_token(Sequence& sequence, const SampledToken& token, double 
   event.id = sequence.id();
   if (!token.valid) {
     event.finish = Finish::kError;
-    event.error_code = ErrorCode::kInternal;
+    event.error_code = ErrorCode::kModelFormat;
     event.error_message =
         "the model's logits are not numbers: its weights may be damaged or overflow";
   } else {
