@@ -56,7 +56,7 @@ class Contender {
   const std::string& name() const { return name_; }
   double seconds() {
     // Another contender's threads may still be spinning.
-    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    std::this_thread::sleep_for(std::chrono::milliseconds(12));
     call_(next_++);
     if (calls_ == 0) calls_ = std::clamp(static_cast<int>(0.002 / time(1)), 1, 2000);
     return time(calls_);

@@ -70,6 +70,9 @@ struct Micro {
   const char* ahead;
   int64_t ahead_step;
   int64_t ahead_stride;
+  // After so many inputs the addresses go on from here.
+  int64_t ahead_turn;
+  const char* ahead_then;
   float* wide;  // repacked 16-bit weights: the panels as float32, for the groups that follow
   float* out;
   int64_t out_stride;
@@ -103,7 +106,13 @@ HWY_NOINLINE void micro(const Micro<T>& m) {
   const char* ahead = m.ahead;
   const int64_t ahead_step = m.ahead_step;
   const int64_t ahead_stride = m.ahead_stride;
-  for (int64_t k = 0; k < m.inputs; ++k) {
+  int64_t end = m.ahead_turn;
+  for (int64_t k = 0;; ++k) {
+    if (k == end) {
+      if (end == m.inputs) break;
+      end = m.inputs;
+      ahead = m.ahead_then;
+    }
     const auto load = [&](int panel, int vector) HWY_ATTR {
       const V w = load_wide(panels + panel * panel_stride + vector * kLanes);
       if (kKeepWide) hn::Store(w, d, wide + panel * kSumBlock * kColumns + vector * kLanes);
@@ -187,6 +196,8 @@ void block_of_panels(const LinearTile& t, const BlockAt& at, float* out, int64_t
   m.panels = weight + at.panel * m.panel_stride + at.input * kColumns;
   m.inputs = left < kSumBlock ? left : kSumBlock;
   m.ahead_stride = m.panel_stride * static_cast<int64_t>(sizeof(T));
+  m.ahead_turn = m.inputs;
+  m.ahead_then = nullptr;
   m.wide = t.wide;
   m.out_stride = out_stride;
   m.add = at.input != 0;
@@ -207,7 +218,12 @@ void block_of_panels(const LinearTile& t, const BlockAt& at, float* out, int64_t
     const int64_t end = group_begin(t.rows, t.groups, t.group_from + group + 1);
     m.out = out + (row - first_row) * out_stride;
     m.ahead = next + group * share;
-    if (groups == 1) m.ahead = reinterpret_cast<const char*>(m.panels) + kAheadBytes;
+    if (groups == 1) {
+      const int64_t turn = m.inputs - kAheadBytes / kInputBytes;
+      m.ahead = reinterpret_cast<const char*>(m.panels) + kAheadBytes;
+      m.ahead_turn = turn > 0 ? turn : 0;
+      m.ahead_then = next - (turn < 0 ? turn * kInputBytes : 0);
+    }
     if (group >= shares) m.ahead_step = 0;
     if constexpr (!kRepacked) {
       m.x = t.x + row * t.x_stride + at.input;
@@ -215,10 +231,10 @@ void block_of_panels(const LinearTile& t, const BlockAt& at, float* out, int64_t
     } else {
       m.x = t.x + t.rows * at.input + row * m.inputs;
       if (sizeof(T) == 2 && group != 0) {
-        const Micro<float> again{m.x,      0,       t.wide,       kSumBlock * kColumns,
-                                 m.inputs, m.ahead, m.ahead_step, m.ahead_stride,
-                                 nullptr,  m.out,   m.out_stride, m.add,
-                                 m.bias};
+        const Micro<float> again{m.x,          0,       t.wide,       kSumBlock * kColumns,
+                                 m.inputs,     m.ahead, m.ahead_step, m.ahead_stride,
+                                 m.inputs,     nullptr, nullptr,      m.out,
+                                 m.out_stride, m.add,   m.bias};
         micro_of_rows<kGroupRows, kPanels, true>(end - row, again);
       } else {
         micro_of_rows<kGroupRows, kPanels, true>(end - row, m);
