@@ -8,8 +8,10 @@ export interface ServeOptions extends LinesOptions {
   warn: (text: string) => void;
 }
 
-/** What a line may carry; nothing that JSON cannot say. */
-const FIELDS = REQUEST_FIELDS.filter((field) => field !== 'signal');
+type LineRequest = GenerateRequest & { n?: number };
+
+/** What a line may carry; nothing that JSON cannot say. `n` asks for several answers (`Engine.generateMany`). */
+const FIELDS = ['n', ...REQUEST_FIELDS.filter((field) => field !== 'signal')];
 
 /** Returns when the input ended and all is written, when the reader of the output went away, or when `signal` fired. */
 export function serveLines(
@@ -20,14 +22,19 @@ export function serveLines(
 ): Promise<void> {
   const unknown = new UnknownFields(options.warn);
   return answerLines(
-    async (value, line, signal) => engine.generate({ ...requestOf(value, line, unknown), signal }).result(),
+    async (value, line, signal) => {
+      const { n, ...request } = requestOf(value, line, unknown);
+      if (n === undefined) return engine.generate({ ...request, signal }).result();
+      const many = engine.generateMany({ ...request, signal }, n);
+      return { answers: await Promise.all(many.map((one) => one.result())) };
+    },
     lines,
     output,
     options,
   );
 }
 
-function requestOf(value: unknown, number: number, unknown: UnknownFields): GenerateRequest {
+function requestOf(value: unknown, number: number, unknown: UnknownFields): LineRequest {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new BlockAttentionError('INVALID_ARGUMENT', `line ${number} is not an object of request fields`);
   }
@@ -36,7 +43,7 @@ function requestOf(value: unknown, number: number, unknown: UnknownFields): Gene
     if (!FIELDS.some((name) => name === field)) unknown.note(field, number);
   }
   // The engine checks every field's type.
-  return Object.fromEntries(known) as unknown as GenerateRequest;
+  return Object.fromEntries(known) as unknown as LineRequest;
 }
 
 /** Lines may carry fields of their owner's (an id, the expected answer); a misspelt option must not go unnoticed. */

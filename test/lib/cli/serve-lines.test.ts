@@ -82,6 +82,29 @@ describe('requests as lines', () => {
     expect(Object.keys(results[1])).toEqual(['error']);
   });
 
+  it('gives several answers for a line with n, in its one line', async () => {
+    const { engine, native } = setUp();
+    const { results, warnings } = await serve(engine, [
+      request({ n: 3, seed: 5 }),
+      request({}),
+      request({ n: 0 }),
+      request({ n: 2, temperature: -1 }),
+    ]);
+    expect(results[0].answers.map((answer: { tokens: number[] }) => answer.tokens.length)).toEqual([2, 2, 2]);
+    expect(results[1].tokens).toHaveLength(2);
+    expect(results.slice(2).map((result) => result.error.code)).toEqual([
+      'INVALID_ARGUMENT',
+      'INVALID_ARGUMENT',
+    ]);
+    expect(
+      native.submitted
+        .flat()
+        .slice(0, 3)
+        .map((one) => one.generation?.sampling.seed),
+    ).toEqual([5, 6, 7]);
+    expect(warnings).toEqual([]);
+  });
+
   it('takes up the next line when the previous one has ended', async () => {
     const { engine, native } = setUp();
     const { results } = await serve(
