@@ -219,19 +219,19 @@ void run_case(ThreadPool& pool, const Options& options, const Limits& limits, co
   const double flops = 4.0 * options.head_dim * config.num_heads * pairs;
   const double bytes = keys * key_bytes;
 
-  using Mode = CpuAttentionPlan::Mode;
-  CpuAttentionPlan plans[3];
+  using Mode = AttentionTasks::Mode;
+  AttentionTasks plans[3];
   std::vector<std::function<void()>> contenders;
   int32_t layer = 0;
   for (Mode mode : {Mode::kAuto, Mode::kFold, Mode::kSplit}) {
-    CpuAttentionPlan& plan = plans[static_cast<int>(mode)];
+    AttentionTasks& plan = plans[static_cast<int>(mode)];
     attention.plan(step, plan, mode);
     contenders.emplace_back([&] {
       attention.run(q_view, plan, layer, kv, 0, out_view);
       layer = (layer + 1) % layers;
     });
   }
-  CpuAttentionPlan plan;
+  AttentionTasks plan;
   contenders.emplace_back([&] { attention.plan(step, plan); });
   const std::vector<double> seconds = compete(contenders, options);
   const double floor = std::max(flops / limits.fma, bytes / limits.read);

@@ -8,11 +8,12 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "cpu/attention_limits.hpp"
 
 namespace block_attention {
 namespace {
 
-using Plan = CpuAttentionPlan;
+using Plan = AttentionTasks;
 
 struct KeyRange {
   int32_t first = 0;
@@ -96,7 +97,7 @@ CpuAttention::CpuAttention(ThreadPool& pool, Isa isa, AttentionConfig config)
       rope_store_(pool, isa, config_),
       rope_rotate_(pool, isa, config_),
       workers_(static_cast<size_t>(pool.threads())) {
-  const int32_t rows = std::max(Plan::kMaxFoldRows, group_);
+  const int32_t rows = std::max(kMaxFoldRows, group_);
   for (Worker& worker : workers_) {
     worker.rows.reserve(static_cast<size_t>(rows));
     worker.scratch.reserve(kernels_.scratch_size(shape_));
@@ -104,13 +105,10 @@ CpuAttention::CpuAttention(ThreadPool& pool, Isa isa, AttentionConfig config)
   }
 }
 
-void CpuAttention::plan(const Step& step, CpuAttentionPlan& plan, CpuAttentionPlan::Mode mode) {
-  AttentionPlanLimits limits;
-  limits.threads = pool_.threads();
-  limits.num_kv_heads = config_.num_kv_heads;
-  limits.group = group_;
-  limits.head_dim = config_.head_dim;
-  plan.build(step, limits, mode);
+void CpuAttention::plan(const Step& step, AttentionTasks& plan, AttentionTasks::Mode mode) {
+  plan.build(step,
+             attention_limits(pool_.threads(), config_.num_kv_heads, group_, config_.head_dim),
+             mode);
   table_.ensure(plan.positions());
   partials_.reserve(plan.partials() * state_size_);
 }

@@ -9,13 +9,13 @@
 
 #include "cpu/aligned_floats.hpp"
 #include "cpu/attention_kernels.hpp"
-#include "cpu/attention_plan.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/kv_storage.hpp"
 #include "cpu/rope.hpp"
 #include "cpu/rope_rotate.hpp"
 #include "cpu/rope_table.hpp"
 #include "cpu/thread_pool.hpp"
+#include "model/attention_plan.hpp"
 #include "model/backend.hpp"
 
 namespace block_attention {
@@ -27,13 +27,13 @@ class CpuAttention {
 
   // The ops of model/backend.hpp with these names. A plan refers to the step's page lists until it
   // is made anew.
-  void plan(const Step& step, CpuAttentionPlan& plan,
-            CpuAttentionPlan::Mode mode = CpuAttentionPlan::Mode::kAuto);
+  void plan(const Step& step, AttentionTasks& plan,
+            AttentionTasks::Mode mode = AttentionTasks::Mode::kAuto);
   void rope_store(const Tensor& qkv, const Step& step, const QkNorm& norm, int32_t layer,
                   CpuKvStorage& kv) {
     rope_store_.run(qkv, step, norm, table_, layer, kv);
   }
-  void run(const Tensor& q, const CpuAttentionPlan& plan, int32_t layer, const CpuKvStorage& kv,
+  void run(const Tensor& q, const AttentionTasks& plan, int32_t layer, const CpuKvStorage& kv,
            int32_t window, const Tensor& out);
   void rope_rotate(const CpuKvStorage& kv, std::span<const PageId> pages, int32_t length,
                    int32_t layer, int32_t delta, const Tensor& out_k, const Tensor& out_v) {
@@ -44,7 +44,7 @@ class CpuAttention {
   // What one run of the op works on.
   struct Call {
     const Tensor& q;
-    const CpuAttentionPlan& plan;
+    const AttentionTasks& plan;
     int32_t layer;
     const CpuKvStorage& kv;
     int32_t window;
@@ -55,24 +55,24 @@ class CpuAttention {
     AlignedFloats scratch;
     AlignedFloats states;
   };
-  void fold(const Call& call, const CpuAttentionPlan::FoldTask& task, int32_t kv_head,
+  void fold(const Call& call, const AttentionTasks::FoldTask& task, int32_t kv_head,
             Worker& worker) const;
-  void split(const Call& call, const CpuAttentionPlan::SplitTask& task,
-             const CpuAttentionPlan::SplitTask* next, int32_t kv_head, int32_t next_kv_head,
+  void split(const Call& call, const AttentionTasks::SplitTask& task,
+             const AttentionTasks::SplitTask* next, int32_t kv_head, int32_t next_kv_head,
              Worker& worker) const;
-  void merge(const Call& call, const CpuAttentionPlan::MergeTask& task, int32_t kv_head,
+  void merge(const Call& call, const AttentionTasks::MergeTask& task, int32_t kv_head,
              Worker& worker) const;
 
-  void add_rows(const Call& call, const CpuAttentionPlan::Sequence& sequence,
-                const CpuAttentionPlan::Segment& segment, int32_t cut, int32_t token,
-                int32_t kv_head, float* states, Worker& worker) const;
-  AttentionCut cut_of(const Call& call, const CpuAttentionPlan::Segment& segment, int32_t cut,
+  void add_rows(const Call& call, const AttentionTasks::Sequence& sequence,
+                const AttentionTasks::Segment& segment, int32_t cut, int32_t token, int32_t kv_head,
+                float* states, Worker& worker) const;
+  AttentionCut cut_of(const Call& call, const AttentionTasks::Segment& segment, int32_t cut,
                       int32_t kv_head) const;
   void attend(const AttentionCut& cut, const AttentionCut* next, Worker& worker) const;
   void clear(float* states, int64_t count) const;
-  void finish(const Call& call, const CpuAttentionPlan::Sequence& sequence, int32_t first_token,
+  void finish(const Call& call, const AttentionTasks::Sequence& sequence, int32_t first_token,
               int32_t tokens, int32_t kv_head, const float* states) const;
-  float* partials(const CpuAttentionPlan::Sequence& sequence, int32_t kv_head, int32_t cut,
+  float* partials(const AttentionTasks::Sequence& sequence, int32_t kv_head, int32_t cut,
                   int32_t token) const;
 
   ThreadPool& pool_;

@@ -107,19 +107,19 @@ class CpuBackend final : public Backend {
     attention_ = std::make_unique<CpuAttention>(pool_, isa_, config);
   }
   std::unique_ptr<AttentionPlan> make_attention_plan() override {
-    return std::make_unique<CpuAttentionPlan>();
+    return std::make_unique<AttentionTasks>();
   }
   void plan_attention(const Step& step, AttentionPlan& plan) override {
-    attention_->plan(step, static_cast<CpuAttentionPlan&>(plan));
+    attention_->plan(step, static_cast<AttentionTasks&>(plan));
   }
   void rope_store(const Tensor& qkv, const AttentionPlan& plan, const QkNorm& norm, int32_t layer,
                   KvStorage& kv) override {
-    attention_->rope_store(qkv, static_cast<const CpuAttentionPlan&>(plan).step(), norm, layer,
+    attention_->rope_store(qkv, static_cast<const AttentionTasks&>(plan).step(), norm, layer,
                            static_cast<CpuKvStorage&>(kv));
   }
   void attention(const Tensor& q, const AttentionPlan& plan, int32_t layer, const KvStorage& kv,
                  int32_t window, const Tensor& out) override {
-    attention_->run(q, static_cast<const CpuAttentionPlan&>(plan), layer,
+    attention_->run(q, static_cast<const AttentionTasks&>(plan), layer,
                     static_cast<const CpuKvStorage&>(kv), window, out);
   }
   void rope_rotate(const KvStorage& kv, std::span<const PageId> pages, int32_t length,

@@ -9,7 +9,7 @@
 
 #include "core/error.hpp"
 #include "cpu/attention_kernels.hpp"
-#include "cpu/rope_table.hpp"
+#include "model/rope_angles.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {

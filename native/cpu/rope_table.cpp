@@ -1,18 +1,10 @@
 #include "cpu/rope_table.hpp"
 
-#include <cmath>
 #include <utility>
 
-namespace block_attention {
+#include "model/rope_angles.hpp"
 
-void rope_angles(const std::vector<double>& inv_freq, double factor, int64_t position, float* out) {
-  const size_t half = inv_freq.size();
-  for (size_t i = 0; i < half; ++i) {
-    const double angle = static_cast<double>(position) * inv_freq[i];
-    out[i] = static_cast<float>(std::cos(angle) * factor);
-    out[half + i] = static_cast<float>(std::sin(angle) * factor);
-  }
-}
+namespace block_attention {
 
 RopeTable::RopeTable(std::vector<double> inv_freq, double factor)
     : inv_freq_(std::move(inv_freq)), factor_(factor) {}

@@ -1,6 +1,4 @@
-// cos and sin of the integer positions that occur, for all layers. Worked out in float64, kept in
-// float32. Su et al. 2021 (RoFormer), eq. 34; the attention factor is YaRN's (Peng et al. 2023,
-// section 3.4).
+// cos and sin (rope_angles) of the integer positions that occur, for all layers.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +30,5 @@ class RopeTable {
   double factor_;
   std::vector<std::unique_ptr<float[]>> blocks_;
 };
-
-// Writes cos, then sin, of position * inv_freq[i], times `factor`.
-void rope_angles(const std::vector<double>& inv_freq, double factor, int64_t position, float* out);
 
 }  // namespace block_attention

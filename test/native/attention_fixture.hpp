@@ -147,7 +147,7 @@ class AttentionSetup {
 
   // One step of these chunks: rope_store, then attention. Their rows, in order, densely.
   std::vector<float> step(const std::vector<Chunk>& chunks,
-                          CpuAttentionPlan::Mode mode = CpuAttentionPlan::Mode::kAuto) {
+                          AttentionTasks::Mode mode = AttentionTasks::Mode::kAuto) {
     std::vector<StepSegment> segments;
     std::vector<StepSequence> sequences;
     std::vector<float> qkv;
@@ -198,7 +198,7 @@ class AttentionSetup {
   }
   const std::vector<PageId>& block_pages(size_t block) const { return block_pages_[block]; }
   const std::vector<PageId>& own_pages(size_t sequence) const { return own_pages_[sequence]; }
-  const CpuAttentionPlan& plan() const { return plan_; }
+  const AttentionTasks& plan() const { return plan_; }
   CpuAttention& attention() { return attention_; }
   CpuKvStorage& kv() { return *kv_; }
 
@@ -226,7 +226,7 @@ class AttentionSetup {
   const AttentionCase& case_;
   ThreadPool pool_;
   CpuAttention attention_;
-  CpuAttentionPlan plan_;
+  AttentionTasks plan_;
   Random random_;
   std::unique_ptr<CpuKvStorage> kv_;
   std::vector<PageId> free_;

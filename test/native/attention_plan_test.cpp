@@ -1,16 +1,16 @@
-#include "cpu/attention_plan.hpp"
+#include "model/attention_plan.hpp"
 
 #include <map>
 #include <set>
 #include <tuple>
 
-#include "cpu/attention_kernels.hpp"
+#include "cpu/attention_limits.hpp"
 #include "support.hpp"
 
 namespace block_attention::test {
 namespace {
 
-using Plan = CpuAttentionPlan;
+using Plan = AttentionTasks;
 
 // A step over made-up pages: blocks of given lengths, sequences that use some of them.
 struct PlanCase {
@@ -50,12 +50,7 @@ struct PlanCase {
 };
 
 AttentionPlanLimits limits(int32_t threads, int32_t kv_heads, int32_t group) {
-  AttentionPlanLimits l;
-  l.threads = threads;
-  l.num_kv_heads = kv_heads;
-  l.group = group;
-  l.head_dim = 64;
-  return l;
+  return attention_limits(threads, kv_heads, group, 64);
 }
 
 // Every token of every sequence meets every cut of its segments exactly once.
@@ -76,7 +71,7 @@ void expect_complete(const Plan& plan, const AttentionPlanLimits& l) {
     const Plan::FoldTask& task = plan.folds()[static_cast<size_t>(f)];
     const Plan::Sequence& sequence = plan.sequences()[static_cast<size_t>(task.sequence)];
     ASSERT_FALSE(sequence.split);
-    ASSERT_TRUE(task.tokens == 1 || task.tokens * l.group <= Plan::kMaxFoldRows);
+    ASSERT_TRUE(task.tokens == 1 || task.tokens * l.group <= l.max_fold_rows);
     for (int32_t s = 0; s < sequence.segments; ++s) {
       for (int32_t cut = 0; cut < cuts(sequence.first_segment + s); ++cut) {
         for (int32_t t = 0; t < task.tokens; ++t) {
@@ -152,7 +147,7 @@ TEST(AttentionPlanTest, CoversEveryRowAndCutOnce) {
       plan.build(c.step(), l, mode);  // one object, used again
       expect_complete(plan, l);
       if (HasFatalFailure()) return;
-      ASSERT_LE(plan.partials() * state_size(l.head_dim), l.max_partial_floats);
+      ASSERT_LE(plan.partials() * l.state_floats, l.max_partial_floats);
     }
   }
 }

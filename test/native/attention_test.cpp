@@ -9,7 +9,7 @@
 namespace block_attention::test {
 namespace {
 
-using Mode = CpuAttentionPlan::Mode;
+using Mode = AttentionTasks::Mode;
 
 class AttentionTest : public ::testing::TestWithParam<Isa> {};
 INSTANTIATE_TEST_SUITE_P(Isas, AttentionTest, ::testing::ValuesIn(supported_isas()), IsaName());
@@ -235,7 +235,7 @@ TEST(AttentionAllocationTest, NothingIsAllocatedAfterWarmUp) {
   std::vector<float> qkv(10 * 15 * 64, 0.5f);
   std::vector<float> out(10 * 9 * 64);
   const Tensor view = {qkv.data(), DType::kF32, 10, 15 * 64, 15 * 64};
-  CpuAttentionPlan plan;
+  AttentionTasks plan;
   const auto run = [&] {
     for (Mode mode : {Mode::kAuto, Mode::kSplit, Mode::kFold}) {
       attention.plan(step, plan, mode);

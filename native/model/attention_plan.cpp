@@ -1,41 +1,23 @@
-#include "cpu/attention_plan.hpp"
+#include "model/attention_plan.hpp"
 
 #include <algorithm>
 #include <functional>
 
-#include "cpu/attention_kernels.hpp"
-
 namespace block_attention {
-namespace {
 
-// Costs are in row-key pairs. Reading a key and its value from memory takes about as long as the
-// arithmetic of this many rows with them.
-constexpr double kReadRows = 8;
-// Writing a row's partial and folding it takes as long as this many keys.
-constexpr double kPartialKeys = 16;
-// Fold tasks of fewer rows would spend too much on widening K and V.
-constexpr int32_t kMinFoldRows = 48;
-// Tasks per worker, so that dealing them out by and by ends evenly.
-constexpr double kTasksPerWorker = 4;
-// Sequences with more rows than this compute long enough on each key for sharing its read to gain
-// nothing.
-constexpr int32_t kMaxSharedRows = 16;
-// Rows of a merge task, about.
-constexpr int32_t kMergeRows = 64;
+int32_t AttentionTasks::cuts_of(int32_t length) const {
+  return (length + limits_.cut_keys - 1) / limits_.cut_keys;
+}
 
-int32_t cuts_of(int32_t length) { return (length + kCutKeys - 1) / kCutKeys; }
-
-bool same_pages(const CpuAttentionPlan::Segment& a, const CpuAttentionPlan::Segment& b) {
+bool AttentionTasks::same_pages(const Segment& a, const Segment& b) const {
   if (a.length != b.length) return false;
   if (a.pages.data() == b.pages.data()) return true;
-  const auto used = static_cast<size_t>((a.length + kPanel - 1) / kPanel);
+  const auto used = static_cast<size_t>((a.length + limits_.page_tokens - 1) / limits_.page_tokens);
   return std::equal(a.pages.begin(), a.pages.begin() + static_cast<std::ptrdiff_t>(used),
                     b.pages.begin());
 }
 
-}  // namespace
-
-void CpuAttentionPlan::build(const Step& step, const AttentionPlanLimits& limits, Mode mode) {
+void AttentionTasks::build(const Step& step, const AttentionPlanLimits& limits, Mode mode) {
   limits_ = limits;
   folds_.clear();
   members_.clear();
@@ -59,7 +41,7 @@ void CpuAttentionPlan::build(const Step& step, const AttentionPlanLimits& limits
   });
 }
 
-void CpuAttentionPlan::copy(const Step& step) {
+void AttentionTasks::copy(const Step& step) {
   step_ = step;
   rows_ = step.rows();
   positions_ = 0;
@@ -82,8 +64,8 @@ void CpuAttentionPlan::copy(const Step& step) {
 
 // Keys that the last of the tokens sees, less half of what the causal limit hides from the others.
 // No window.
-double CpuAttentionPlan::visible_keys(const Sequence& sequence, int32_t first_token,
-                                      int32_t tokens) const {
+double AttentionTasks::visible_keys(const Sequence& sequence, int32_t first_token,
+                                    int32_t tokens) const {
   double keys = 0;
   for (int32_t i = 0; i < sequence.segments; ++i) {
     const Segment& segment = segments_[static_cast<size_t>(sequence.first_segment + i)];
@@ -95,16 +77,16 @@ double CpuAttentionPlan::visible_keys(const Sequence& sequence, int32_t first_to
   return keys;
 }
 
-double CpuAttentionPlan::cost(double keys, double rows) const {
-  return keys * std::max(rows, kReadRows);
+double AttentionTasks::cost(double keys, double rows) const {
+  return keys * std::max(rows, limits_.read_rows);
 }
 
 // Tokens per fold task of the sequence such that none costs more than `most`, as far as
-// kMinFoldRows allows.
-int32_t CpuAttentionPlan::fold_tokens(const Sequence& sequence, double most) const {
+// min_fold_rows allows.
+int32_t AttentionTasks::fold_tokens(const Sequence& sequence, double most) const {
   const int32_t group = limits_.group;
-  const int32_t largest = std::max(1, kMaxFoldRows / group);
-  const int32_t smallest = std::clamp((kMinFoldRows + group - 1) / group, 1, largest);
+  const int32_t largest = std::max(1, limits_.max_fold_rows / group);
+  const int32_t smallest = std::clamp((limits_.min_fold_rows + group - 1) / group, 1, largest);
   const double keys = std::max(1.0, visible_keys(sequence, sequence.rows - 1, 1));
   const auto affordable = static_cast<int32_t>(std::min(most / keys / group, 1e6));
   const int32_t tokens = std::clamp(affordable, smallest, largest);
@@ -112,11 +94,11 @@ int32_t CpuAttentionPlan::fold_tokens(const Sequence& sequence, double most) con
   return (sequence.rows + tasks - 1) / tasks;
 }
 
-void CpuAttentionPlan::choose_split(Mode mode) {
+void AttentionTasks::choose_split(Mode mode) {
   if (mode == Mode::kFold) return;
   if (mode == Mode::kAuto) {
     mark_shared();
-    if (limits_.threads > 1) mark_unbalanced();
+    if (limits_.workers > 1) mark_unbalanced();
   } else {
     for (Sequence& sequence : sequences_) sequence.split = true;
   }
@@ -125,7 +107,7 @@ void CpuAttentionPlan::choose_split(Mode mode) {
     const int64_t states =
         int64_t{sequence.rows} * limits_.group * sequence.cuts * limits_.num_kv_heads;
     if (sequence.cuts < 2 ||
-        (partials_ + states) * state_size(limits_.head_dim) > limits_.max_partial_floats) {
+        (partials_ + states) * limits_.state_floats > limits_.max_partial_floats) {
       sequence.split = false;
       continue;
     }
@@ -136,9 +118,9 @@ void CpuAttentionPlan::choose_split(Mode mode) {
 
 // Splits the sequences of few rows of which at least a quarter of the keys is read by another such
 // sequence, too.
-void CpuAttentionPlan::mark_shared() {
+void AttentionTasks::mark_shared() {
   const auto candidate = [this](const Sequence& s) {
-    return s.rows * limits_.group <= kMaxSharedRows;
+    return s.rows * limits_.group <= limits_.max_shared_rows;
   };
   members_.clear();
   for (size_t s = 0; s < sequences_.size(); ++s) {
@@ -175,13 +157,13 @@ void CpuAttentionPlan::mark_shared() {
 }
 
 // If fold tasks alone would leave workers idle, splits the sequences with large ones.
-void CpuAttentionPlan::mark_unbalanced() {
+void AttentionTasks::mark_unbalanced() {
   double total = 0;
   for (const Sequence& sequence : sequences_) {
     total += cost(visible_keys(sequence, 0, sequence.rows), sequence.rows * limits_.group);
   }
   total *= limits_.num_kv_heads;
-  const double share = total / limits_.threads;
+  const double share = total / limits_.workers;
   add_folds(total);
   for (const Sequence& sequence : sequences_) {
     if (!sequence.split) continue;
@@ -198,8 +180,9 @@ void CpuAttentionPlan::mark_unbalanced() {
       const FoldTask& task = folds_[i];
       Sequence& sequence = sequences_[static_cast<size_t>(task.sequence)];
       const double keys = visible_keys(sequence, task.first_token, task.tokens);
-      if (cost(keys, task.tokens * limits_.group) * 2 * kTasksPerWorker > share)
-        sequence.split = true;
+      const bool large =
+          cost(keys, task.tokens * limits_.group) * 2 * limits_.tasks_per_worker > share;
+      if (large && sequence.rows * limits_.group <= limits_.max_split_rows) sequence.split = true;
     }
   }
   items_.clear();
@@ -207,8 +190,8 @@ void CpuAttentionPlan::mark_unbalanced() {
 }
 
 // The load of the busiest worker if the items, sorted by cost, are dealt out to whoever is free.
-double CpuAttentionPlan::makespan() {
-  loads_.assign(static_cast<size_t>(limits_.threads), 0.0);  // a heap, the smallest on top
+double AttentionTasks::makespan() {
+  loads_.assign(static_cast<size_t>(limits_.workers), 0.0);  // a heap, the smallest on top
   for (const Item& item : items_) {
     for (int32_t head = 0; head < limits_.num_kv_heads; ++head) {
       std::pop_heap(loads_.begin(), loads_.end(), std::greater<>());
@@ -219,8 +202,8 @@ double CpuAttentionPlan::makespan() {
   return *std::max_element(loads_.begin(), loads_.end());
 }
 
-void CpuAttentionPlan::add_folds(double total) {
-  const double most = total / limits_.threads / kTasksPerWorker;
+void AttentionTasks::add_folds(double total) {
+  const double most = total / limits_.workers / limits_.tasks_per_worker;
   for (size_t s = 0; s < sequences_.size(); ++s) {
     const Sequence& sequence = sequences_[s];
     if (sequence.split || sequence.rows == 0) continue;
@@ -234,7 +217,7 @@ void CpuAttentionPlan::add_folds(double total) {
   }
 }
 
-void CpuAttentionPlan::add_splits() {
+void AttentionTasks::add_splits() {
   for (size_t s = 0; s < sequences_.size(); ++s) {
     const Sequence& sequence = sequences_[s];
     if (!sequence.split) continue;
@@ -243,7 +226,7 @@ void CpuAttentionPlan::add_splits() {
       if (segments_[static_cast<size_t>(segment)].length > 0)
         members_.push_back({static_cast<int32_t>(s), segment});
     }
-    const int32_t tokens = std::max(1, kMergeRows / limits_.group);
+    const int32_t tokens = std::max(1, limits_.merge_rows / limits_.group);
     for (int32_t first = 0; first < sequence.rows; first += tokens) {
       merges_.push_back({static_cast<int32_t>(s), first, std::min(tokens, sequence.rows - first)});
     }
@@ -266,10 +249,10 @@ void CpuAttentionPlan::add_splits() {
     }
     const int32_t length = segment_of(members_[begin]).length;
     for (int32_t cut = 0; cut < cuts_of(length); ++cut) {
-      const double keys = std::min(kCutKeys, length - cut * kCutKeys);
+      const double keys = std::min(limits_.cut_keys, length - cut * limits_.cut_keys);
       const double packed = static_cast<double>(rows) * limits_.group;
       items_.push_back({static_cast<int32_t>(folds_.size() + splits_.size()),
-                        cost(keys, packed) + packed * kPartialKeys});
+                        cost(keys, packed) + packed * limits_.partial_keys});
       splits_.push_back({cut, static_cast<int32_t>(begin), static_cast<int32_t>(end - begin)});
     }
     begin = end;

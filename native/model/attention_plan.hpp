@@ -1,6 +1,6 @@
 // Who computes what in one step's attention; made once per step, used by every layer (windows
 // differ between layers, so they are not part of it). It decides about speed only: results are the
-// same bits whatever it decides.
+// same bits whatever it decides. Every backend plans with this, each with limits of its own.
 //
 // Two kinds of task, each for one kv head. A fold is a range of tokens of one sequence against all
 // its cuts, in key order; nothing is written out but the result. A split is one cut of a block
@@ -17,20 +17,35 @@
 
 namespace block_attention {
 
+// What the plan knows of the device and of its kernels.
 struct AttentionPlanLimits {
-  int32_t threads = 1;
+  int32_t workers = 1;  // threads, or as many blocks as run at once
   int32_t num_kv_heads = 1;
-  int32_t group = 1;  // query heads per kv head
-  int32_t head_dim = 0;
-  int64_t max_partial_floats = int64_t{8}
-                               << 20;  // memory for partials; what does not fit is folded
+  int32_t group = 1;               // query heads per kv head
+  int64_t max_partial_floats = 0;  // memory for partials; what does not fit is folded
+  int64_t state_floats = 0;        // of one partial
+
+  int32_t cut_keys = 0;       // keys per cut: a grid that starts at every segment's first key
+  int32_t page_tokens = 0;    // keys per page
+  int32_t max_fold_rows = 0;  // of a fold task (tokens times group; one token may exceed it)
+  int32_t min_fold_rows = 0;  // of fewer rows a fold task would spend too much on reading
+  // Sequences with more rows than this compute long enough on each key for sharing its read to gain
+  // nothing.
+  int32_t max_shared_rows = 0;
+  // Sequences with more rows than this are not split for balance: partials would cost more.
+  int32_t max_split_rows = 0;
+  int32_t merge_rows = 0;  // of a merge task, about
+  // Costs are in row-key pairs. Reading a key and its value from memory takes about as long as the
+  // arithmetic of this many rows with them.
+  double read_rows = 0;
+  // Writing a row's partial and folding it takes as long as this many keys.
+  double partial_keys = 0;
+  // Tasks per worker, so that dealing them out by and by ends evenly.
+  double tasks_per_worker = 1;
 };
 
-class CpuAttentionPlan : public AttentionPlan {
+class AttentionTasks : public AttentionPlan {
  public:
-  // Rows of a fold task at most (tokens times group; a single token may exceed it).
-  static constexpr int32_t kMaxFoldRows = 192;
-
   enum class Mode { kAuto, kFold, kSplit };  // the latter two for tests and benchmarks
 
   struct Segment {
@@ -91,6 +106,8 @@ class CpuAttentionPlan : public AttentionPlan {
 
  private:
   double visible_keys(const Sequence& sequence, int32_t first_token, int32_t tokens) const;
+  int32_t cuts_of(int32_t length) const;
+  bool same_pages(const Segment& a, const Segment& b) const;
   double cost(double keys, double rows) const;
   int32_t fold_tokens(const Sequence& sequence, double most) const;
   void copy(const Step& step);
