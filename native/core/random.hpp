@@ -34,7 +34,16 @@ constexpr double random_uniform(uint64_t seed, uint64_t index) {
 // Bell-shaped with mean 0 and standard deviation 1: the sum of four 16-bit uniforms (Irwin-Hall),
 // within +-3.465. Close enough to a normal for random weights, and free of log and cos, whose last
 // bits differ between C libraries.
-float random_normal(uint64_t seed, uint64_t index);
+constexpr float random_normal(uint64_t seed, uint64_t index) {
+  // One 16-bit uniform has mean 65535 / 2 and variance (65536^2 - 1) / 12; four of them,
+  // sqrt((65536^2 - 1) / 3).
+  constexpr int32_t kMean = 2 * 65535;
+  constexpr float kInverseDeviation = 1.0f / 37837.2272372f;
+  const uint64_t bits = random_u64(seed, index);
+  const uint64_t sum =
+      (bits & 0xffffu) + ((bits >> 16) & 0xffffu) + ((bits >> 32) & 0xffffu) + (bits >> 48);
+  return static_cast<float>(static_cast<int32_t>(sum) - kMean) * kInverseDeviation;
+}
 
 // Elements begin .. begin + count - 1 of an endless random array with standard deviation `scale`,
 // written to out[0 .. count - 1] in `dtype`. However the array is cut into calls, it is the same.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <utility>
 
 #include "core/dtype.hpp"
@@ -29,6 +30,13 @@ struct Tensor {
     return {static_cast<char*>(data) + static_cast<size_t>(begin * stride) * dtype_size(dtype),
             dtype, count, cols, stride};
   }
+};
+
+// Row-major element i is random_normal(seed, i) * scale, rounded to the element type
+// (core/random.hpp).
+struct RandomValues {
+  uint64_t seed = 0;
+  float scale = 0;
 };
 
 // A matrix that a backend takes over: rows (output features) x cols (input features), row-major and
@@ -56,6 +64,8 @@ class HostMatrix {
   DType dtype;
   int64_t rows;
   int64_t cols;
+  // Where the values are these, a device can make them itself instead of reading them.
+  std::optional<RandomValues> random = std::nullopt;
 };
 
 // Memory that a backend handed out; given back when this object dies.

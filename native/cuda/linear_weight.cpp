@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "cuda/fill_random.hpp"
 #include "model/stacked_shape.hpp"
 
 namespace block_attention::cuda {
@@ -104,6 +105,11 @@ std::unique_ptr<CudaLinearWeight> upload_linear(Device& device, PinnedStaging& s
   char* to = static_cast<char*>(matrix.data());
   try {
     for (const HostMatrix& part : parts) {
+      if (part.random && part.dtype == element) {
+        fill_random(device, *part.random, element, to, part.rows * part.cols);
+        to += static_cast<size_t>(part.rows) * row_bytes;
+        continue;
+      }
       for (int64_t first = 0; first < part.rows; first += piece) {
         const int64_t rows = std::min(piece, part.rows - first);
         const size_t count = static_cast<size_t>(rows) * cols;

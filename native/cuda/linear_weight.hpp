@@ -92,7 +92,8 @@ class PinnedStaging {
 
 // Stacks `parts` along the output features into one matrix of `element` (bf16 or f16). Rows are
 // read in pieces, once, so that the parts may lie in files and no matrix is whole in host memory;
-// where the stored type is another one, elements are converted on the host, to nearest even. Waits.
+// where the stored type is another one, elements are converted on the host, to nearest even. Random
+// matrices of `element` are made on the device. Waits.
 // Throws what reading throws; Error(kInvalidArgument) if parts differ in dtype or in_features or
 // the bias has another length, Error(kUnsupported) if in_features is no multiple of 8,
 // Error(kOutOfMemory).

@@ -28,12 +28,14 @@ RandomWeights::RandomWeights(const ModelConfig& config, uint64_t seed, DType dty
 
 HostMatrix RandomWeights::matrix(const std::string& name, int64_t rows, int64_t cols) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(cols));
-  const auto read = [dtype = dtype_, scale, seed = seed_ ^ hash_name(name), cols](
-                        int64_t first, int64_t count, void* out) {
+  const uint64_t seed = seed_ ^ hash_name(name);
+  const auto read = [dtype = dtype_, scale, seed, cols](int64_t first, int64_t count, void* out) {
     fill_random(dtype, scale, seed, static_cast<uint64_t>(first * cols),
                 static_cast<size_t>(count * cols), out);
   };
-  return {read, dtype_, rows, cols};
+  HostMatrix matrix(read, dtype_, rows, cols);
+  matrix.random = RandomValues{seed, scale};
+  return matrix;
 }
 
 std::vector<float> RandomWeights::vector(const std::string&, int64_t size) {
