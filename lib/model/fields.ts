@@ -135,6 +135,15 @@ export class Fields {
 
 /** A value as JSON, cut to a readable length. */
 export function quote(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'missing';
+  const text = asJson(value);
   return text.length <= MAX_QUOTED ? text : `${text.slice(0, MAX_QUOTED)}…`;
+}
+
+function asJson(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? 'missing';
+  } catch {
+    // Unlike parsing, writing takes stack for every level.
+    return `${Array.isArray(value) ? 'a list' : 'an object'} of too many levels`;
+  }
 }

@@ -28,12 +28,14 @@ interface LibraryTokenizer {
 }
 
 export class PlainTokenizer {
+  readonly #file: string;
   readonly #first: LibraryTokenizer;
   /** For text that does not begin its block; the same unless the tokenizer treats a beginning in its own way. */
   readonly #later: LibraryTokenizer;
 
   /** @param tokenizer Is taken over: its vocabulary loses the special tokens. */
   constructor(tokenizer: TokenizerJson, file: string) {
+    this.#file = file;
     const json = withoutSpecialTokens(tokenizer);
     this.#first = build(json, file);
     this.#later = this.#first;
@@ -50,9 +52,17 @@ export class PlainTokenizer {
   encode(text: string, isFirst: boolean): number[] {
     const tokenizer = isFirst ? this.#first : this.#later;
     // A lone surrogate cannot be written as UTF-8.
-    const { ids } = tokenizer.encode(text.replace(LONE_SURROGATE, '\ufffd'), { add_special_tokens: false });
+    const { ids } = this.#encode(tokenizer, text.replace(LONE_SURROGATE, '\ufffd'));
     // A character without a token, in a model without an unknown token, has no id: the reference leaves it out.
     return ids.filter((id) => id !== undefined);
+  }
+
+  #encode(tokenizer: LibraryTokenizer, text: string): { ids: (number | undefined)[] } {
+    try {
+      return tokenizer.encode(text, { add_special_tokens: false });
+    } catch (error) {
+      throw unusable(this.#file, error);
+    }
   }
 }
 
@@ -60,11 +70,16 @@ function build(json: Json, file: string): LibraryTokenizer {
   try {
     return new Tokenizer(json, {});
   } catch (error) {
-    const cause = error instanceof Error ? error.message : String(error);
-    throw new BlockAttentionError('UNSUPPORTED', `${file}: the tokenizer cannot be used: ${cause}`, {
-      cause: error,
-    });
+    throw unusable(file, error);
   }
+}
+
+/** What the library does not understand shows when it is made, or only with a text. */
+function unusable(file: string, error: unknown): BlockAttentionError {
+  const cause = error instanceof Error ? error.message : String(error);
+  return new BlockAttentionError('UNSUPPORTED', `${file}: the tokenizer cannot be used: ${cause}`, {
+    cause: error,
+  });
 }
 
 function withoutSpecialMerges(merges: BpeModel['merges'], special: ReadonlySet<string>): BpeModel['merges'] {

@@ -80,7 +80,9 @@ function readMerges(model: Fields): [string, string][] {
   if (!Array.isArray(merges)) throw model.wrong('merges', 'a list of pairs');
   // Older files write a pair as one string with a space between.
   const isOld = typeof merges[0] === 'string';
-  const pairs: unknown[] = isOld ? merges.map((merge: unknown) => String(merge).split(' ')) : merges;
+  const pairs: unknown[] = isOld
+    ? merges.map((merge: unknown) => (typeof merge === 'string' ? merge.split(' ') : merge))
+    : merges;
   if (pairs.every(isPair)) return pairs;
   const wrong = quote(pairs.find((pair) => !isPair(pair)));
   throw new BlockAttentionError(

@@ -283,6 +283,16 @@ describe('wrong', () => {
     );
   });
 
+  it('values of more levels than there is stack for', async () => {
+    const levels: unknown = JSON.parse(`${'['.repeat(100_000)}${']'.repeat(100_000)}`);
+    for (const fields of [
+      { architectures: levels },
+      { vocab_size: levels },
+      { rope_scaling: { rope_type: 'linear', factor: levels } },
+    ])
+      await expectError(() => parse('llama', fields), 'MODEL_FORMAT');
+  });
+
   it('long values are cut in messages', async () => {
     const fields = { hidden_act: 'x'.repeat(1000) };
     await expectError(() => parse('llama', fields), 'UNSUPPORTED', expect.stringMatching(/^.{1,300}$/));

@@ -226,6 +226,21 @@ describe('hostile headers', () => {
     }
   });
 
+  it('texts longer than the stack of a regular expression', async () => {
+    const folder = folderOf({ __metadata__: { note: 'x"}{'.repeat(6 << 20) }, a: GOOD });
+    expect((await findTensors(folder)).tensors.map(({ name }) => name)).toEqual(['a']);
+  });
+
+  it('more levels than there is stack for', async () => {
+    const levels = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+    for (const entry of [levels, JSON.stringify(GOOD).replace('[2,3]', levels)])
+      await expectError(
+        () => findTensors(folderOf(`{"a":${entry}}`)),
+        'MODEL_FORMAT',
+        expect.stringContaining('"a"'),
+      );
+  });
+
   it('a name like an inherited property', async () => {
     const folder = folderOf(`{"__proto__":${JSON.stringify(GOOD)}}`);
     expect((await findTensors(folder)).tensors.map(({ name }) => name)).toEqual(['__proto__']);
