@@ -15,6 +15,7 @@
 
 #include <cstdint>
 
+#include "cuda/chunk_offset.cuh"
 #include "cuda/primitives.cuh"
 
 namespace block_attention::cuda {
@@ -60,19 +61,6 @@ struct LinearTile {
   static_assert(kRows % kLoadRows == 0 && kCols % kLoadRows == 0 && kThreads % kChunks == 0);
   static_assert(kSharedBytes <= 99 * 1024, "the least that cards since sm_80 give a block");
 };
-
-// Where chunk `chunk` of row `row` lies in a tile of kChunks chunks per row. Eight rows of the same
-// chunk, as ldmatrix reads them, fall on eight different sixteenths of 128 bytes.
-template <int kChunks>
-DEVICE_FN uint32_t chunk_offset(int row, int chunk) {
-  if constexpr (kChunks >= 8) {
-    return static_cast<uint32_t>((row * kChunks + (chunk ^ (row & 7))) * 16);
-  } else {
-    static_assert(kChunks == 4);
-    const int line = row >> 1;  // of two rows
-    return static_cast<uint32_t>((line * 8 + (((row & 1) * 4 + chunk) ^ (line & 7))) * 16);
-  }
-}
 
 // The part of one thread in copying tiles of `kTileRows` rows of a matrix into slots of the ring.
 template <typename Tile, int kTileRows>
@@ -194,16 +182,30 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident)
   syncthreads();
 
   float sums[Tile::kWarpRows / 16][Tile::kWarpCols / 8][4] = {};
-  Fragments<Tile> fragments[2];
-  fragments[0].load(ring, 0, x_row, weight_row, lane);
+  // Named, not indexed: the compiler keeps an array whose index it cannot see through in memory.
+  Fragments<Tile> even;
+  Fragments<Tile> odd;
+  const auto multiply = [&sums](const Fragments<Tile>& now) {
+#pragma unroll
+    for (int i = 0; i < Tile::kWarpRows / 16; ++i) {
+#pragma unroll
+      for (int j = 0; j < Tile::kWarpCols / 16; ++j) {
+        mma_m16n8k16<E>(sums[i][2 * j], now.x[i], now.weight[j][0], now.weight[j][1]);
+        mma_m16n8k16<E>(sums[i][2 * j + 1], now.x[i], now.weight[j][2], now.weight[j][3]);
+      }
+    }
+  };
+  even.load(ring, 0, x_row, weight_row, lane);
   uint32_t slot = ring;
   for (int t = 0; t < tiles; ++t) {
     uint32_t next = slot + Tile::kStageBytes;
     if (next == ring + Tile::kSharedBytes) next = ring;
 #pragma unroll
-    for (int step = 0; step < Tile::kSteps; ++step) {
-      if (step + 1 < Tile::kSteps) {
-        fragments[(step + 1) & 1].load(slot, step + 1, x_row, weight_row, lane);
+    for (int step = 0; step < Tile::kSteps; step += 2) {
+      odd.load(slot, step + 1, x_row, weight_row, lane);
+      multiply(even);
+      if (step + 2 < Tile::kSteps) {
+        even.load(slot, step + 2, x_row, weight_row, lane);
       } else {
         // The next slot has arrived for everyone, and nobody reads this one any more.
         cp_async_wait<Tile::kStages - 2>();
@@ -214,17 +216,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kResident)
           weight.load(slot + Tile::kXBytes, first, depth);
         }
         cp_async_commit();
-        if (t + 1 < tiles) fragments[0].load(next, 0, x_row, weight_row, lane);
+        if (t + 1 < tiles) even.load(next, 0, x_row, weight_row, lane);
       }
-      const Fragments<Tile>& now = fragments[step & 1];
-#pragma unroll
-      for (int i = 0; i < Tile::kWarpRows / 16; ++i) {
-#pragma unroll
-        for (int j = 0; j < Tile::kWarpCols / 16; ++j) {
-          mma_m16n8k16<E>(sums[i][2 * j], now.x[i], now.weight[j][0], now.weight[j][1]);
-          mma_m16n8k16<E>(sums[i][2 * j + 1], now.x[i], now.weight[j][2], now.weight[j][3]);
-        }
-      }
+      multiply(odd);
     }
     slot = next;
   }

@@ -8,7 +8,8 @@
 
 namespace block_attention::cuda {
 
-constexpr int32_t kMaxSamplingThreads = 1024;
+// 1024 would leave a thread 64 registers, and it needs more.
+constexpr int32_t kMaxSamplingThreads = 768;
 
 struct SamplingArrays {
   const RowTask* tasks;
