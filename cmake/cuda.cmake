@@ -18,7 +18,8 @@ set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS native/cuda/*.cpp native/cuda/*.cu)
 add_library(block_attention_cuda STATIC ${cuda_sources})
-target_link_libraries(block_attention_cuda PUBLIC block_attention_base)
+target_link_libraries(block_attention_cuda PUBLIC block_attention_base PRIVATE ${CMAKE_DL_LIBS})
 # No contraction: fused operations are written out, so that the bits are what the source says.
-target_compile_options(block_attention_cuda PRIVATE
+set(cuda_compile_options
   "$<$<COMPILE_LANGUAGE:CUDA>:--Werror=all-warnings;--fmad=false;--expt-relaxed-constexpr;-lineinfo>")
+target_compile_options(block_attention_cuda PRIVATE ${cuda_compile_options})

@@ -16,7 +16,7 @@ struct Grid {
 };
 
 struct LaunchShape {
-  Grid grid;              // blocks; a launch of none does nothing
+  Grid grid = {};         // blocks; a launch of none does nothing
   uint32_t threads = 32;  // per block, a multiple of 32
   uint32_t shared_bytes = 0;
 };

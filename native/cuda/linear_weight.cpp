@@ -31,28 +31,40 @@ void convert(const void* from, DType from_type, size_t count, DType to_type, voi
   }
 }
 
-Buffer upload_floats(Device& device, PinnedStaging& staging, std::span<const float> values) {
+template <typename T>
+Buffer upload_values(Device& device, PinnedStaging& staging, std::span<const T> values) {
   Buffer memory = device.allocate(values.size_bytes());
-  const size_t piece = staging.capacity() / sizeof(float);
+  const size_t piece = staging.capacity() / sizeof(T);
   char* to = static_cast<char*>(memory.data());
   for (size_t first = 0; first < values.size(); first += piece) {
     const auto part = values.subspan(first, std::min(piece, values.size() - first));
     std::memcpy(staging.half(), part.data(), part.size_bytes());
-    staging.send(to + first * sizeof(float), part.size_bytes());
+    staging.send(to + first * sizeof(T), part.size_bytes());
   }
   staging.finish();
   return memory;
 }
 
+// The values in `element`; empty if one of them would be rounded.
+std::vector<uint16_t> exact_elements(std::span<const float> values, DType element) {
+  std::vector<uint16_t> bits(values.size());
+  convert(values.data(), DType::kF32, values.size(), element, bits.data());
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (load_as_f32(bits.data(), element, i) != values[i]) return {};
+  }
+  return bits;
+}
+
 }  // namespace
 
 CudaLinearWeight::CudaLinearWeight(DType dtype, int64_t out_features, int64_t in_features,
-                                   Buffer matrix, Buffer bias)
+                                   Buffer matrix, Buffer bias, Buffer element_bias)
     : dtype_(dtype),
       out_features_(out_features),
       in_features_(in_features),
       matrix_(std::move(matrix)),
-      bias_(std::move(bias)) {}
+      bias_(std::move(bias)),
+      element_bias_(std::move(element_bias)) {}
 
 PinnedStaging::PinnedStaging(Device& device, size_t half_bytes)
     : device_(device), half_bytes_(half_bytes), memory_(device.allocate_pinned(2 * half_bytes)) {}
@@ -130,16 +142,17 @@ std::unique_ptr<CudaLinearWeight> upload_linear(Device& device, PinnedStaging& s
     throw;
   }
   staging.finish();
-  Buffer bias_values;
-  if (!bias.empty()) bias_values = upload_floats(device, staging, bias);
-  return std::make_unique<CudaLinearWeight>(element, shape.out_features, shape.in_features,
-                                            std::move(matrix), std::move(bias_values));
+  const std::vector<uint16_t> elements = exact_elements(bias, element);
+  return std::make_unique<CudaLinearWeight>(
+      element, shape.out_features, shape.in_features, std::move(matrix),
+      upload_values(device, staging, bias),
+      upload_values(device, staging, std::span<const uint16_t>(elements)));
 }
 
 std::unique_ptr<CudaVector> upload_vector(Device& device, PinnedStaging& staging,
                                           std::span<const float> values) {
   return std::make_unique<CudaVector>(static_cast<int64_t>(values.size()),
-                                      upload_floats(device, staging, values));
+                                      upload_values(device, staging, values));
 }
 
 }  // namespace block_attention::cuda

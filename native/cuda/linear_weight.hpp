@@ -20,19 +20,21 @@ namespace block_attention::cuda {
 class CudaLinearWeight final : public LinearWeight {
  public:
   // `matrix` holds out_features x in_features elements of `dtype`; `bias` is empty or holds
-  // out_features floats.
+  // out_features floats, `element_bias` the same in `dtype`, where that is exact.
   CudaLinearWeight(DType dtype, int64_t out_features, int64_t in_features, Buffer matrix,
-                   Buffer bias);
+                   Buffer bias, Buffer element_bias);
 
   int64_t out_features() const override { return out_features_; }
   int64_t in_features() const override { return in_features_; }
   DType dtype() const override { return dtype_; }
-  size_t bytes() const override { return matrix_.bytes() + bias_.bytes(); }
+  size_t bytes() const override { return matrix_.bytes() + bias_.bytes() + element_bias_.bytes(); }
 
   // Of the device.
   const void* data() const { return matrix_.data(); }
   // nullptr without a bias.
   const float* bias() const { return static_cast<const float*>(bias_.data()); }
+  // In the matrix's type, for libraries that take no other. nullptr also where that would round it.
+  const void* element_bias() const { return element_bias_.data(); }
 
  private:
   DType dtype_;
@@ -40,6 +42,7 @@ class CudaLinearWeight final : public LinearWeight {
   int64_t in_features_;
   Buffer matrix_;
   Buffer bias_;
+  Buffer element_bias_;
 };
 
 // float32 on the device (norm weights).

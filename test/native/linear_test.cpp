@@ -20,52 +20,18 @@
 #include "cpu/linear.hpp"
 #include "cpu/linear_weight.hpp"
 #include "cpu/thread_pool.hpp"
+#include "linear_source.hpp"
 
 namespace block_attention {
 namespace {
 
+using test::linear_reference;
+using test::LinearSource;
+using test::LinearSum;
+using test::make_linear_source;
+
 constexpr uint32_t kSeed = 20260117;
 const float kPoison = std::numeric_limits<float>::quiet_NaN();
-
-// A weight of several stacked parts in a stored precision, kept as the file would hold it.
-struct Source {
-  std::vector<std::vector<char>> bytes;
-  std::vector<HostMatrix> parts;
-  std::vector<float> bias;
-  int64_t out_features = 0;
-  int64_t in_features = 0;
-
-  float at(int64_t feature, int64_t input) const {
-    size_t part = 0;
-    while (feature >= parts[part].rows) feature -= parts[part++].rows;
-    return load_as_f32(bytes[part].data() + 1, parts[part].dtype,
-                       static_cast<size_t>(feature * in_features + input));
-  }
-};
-
-Source make_source(std::mt19937& rng, DType dtype, const std::vector<int64_t>& part_rows,
-                   int64_t in_features, bool bias) {
-  std::normal_distribution<float> normal;
-  Source source;
-  source.in_features = in_features;
-  for (int64_t rows : part_rows) {
-    // One byte off: a file promises no alignment.
-    source.bytes.emplace_back(static_cast<size_t>(rows * in_features) * dtype_size(dtype) + 1);
-    char* data = source.bytes.back().data() + 1;
-    for (int64_t i = 0; i < rows * in_features; ++i) {
-      const float value = normal(rng);
-      const uint16_t half = dtype == DType::kBF16 ? f32_to_bf16(value) : f32_to_f16(value);
-      if (dtype == DType::kF32) std::memcpy(data + i * 4, &value, 4);
-      if (dtype != DType::kF32) std::memcpy(data + i * 2, &half, 2);
-    }
-    source.out_features += rows;
-  }
-  for (size_t i = 0; i < part_rows.size(); ++i) {
-    source.parts.push_back({source.bytes[i].data() + 1, dtype, part_rows[i], in_features});
-  }
-  for (int64_t i = 0; bias && i < source.out_features; ++i) source.bias.push_back(normal(rng));
-  return source;
-}
 
 std::vector<float> random_values(std::mt19937& rng, int64_t count) {
   std::normal_distribution<float> normal;
@@ -88,7 +54,7 @@ bool fuses(Isa isa) {
 }
 
 // The order that linear_kernels.hpp promises.
-float documented_sum(const Source& source, const float* x, int64_t feature, bool fused) {
+float documented_sum(const LinearSource& source, const float* x, int64_t feature, bool fused) {
   float total = 0;
   for (int64_t first = 0; first < source.in_features; first += kSumBlock) {
     const int64_t end = std::min(source.in_features, first + kSumBlock);
@@ -107,20 +73,17 @@ float documented_sum(const Source& source, const float* x, int64_t feature, bool
   return source.bias.empty() ? total : total + source.bias[static_cast<size_t>(feature)];
 }
 
-void expect_near_float64(const Source& source, const float* x, int64_t feature, float got) {
-  double sum = source.bias.empty() ? 0 : double{source.bias[static_cast<size_t>(feature)]};
-  double size = std::fabs(sum);
-  for (int64_t k = 0; k < source.in_features; ++k) {
-    const double product = double{x[k]} * double{source.at(feature, k)};
-    sum += product;
-    size += std::fabs(product);
-  }
+void expect_near_float64(const LinearSource& source, const float* x, int64_t feature, float got) {
+  const double bias = source.bias.empty() ? 0 : double{source.bias[static_cast<size_t>(feature)]};
+  const LinearSum expected = linear_reference(x, source.in_features, bias,
+                                              [&](int64_t k) { return source.at(feature, k); });
   // n roundings of at most 2^-24 of a partial sum that never exceeds `size`, as a random walk
   // (Higham & Mary 2019): standard deviation at most sqrt(n / 3) x 2^-24 x size. Twice sqrt(n)
   // is 3.5 of them, and two for short sums.
   const double blocks = std::ceil(static_cast<double>(source.in_features) / kSumBlock);
   const double n = std::fmin(static_cast<double>(source.in_features), kSumBlock) + blocks + 1;
-  ASSERT_LE(std::fabs(double{got} - sum), (2 * std::sqrt(n) + 2) * 0x1p-24 * size);
+  ASSERT_LE(std::fabs(double{got} - expected.value),
+            (2 * std::sqrt(n) + 2) * 0x1p-24 * expected.size);
 }
 
 class LinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
@@ -130,7 +93,7 @@ class LinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
   }
   Isa isa() const { return std::get<0>(GetParam()); }
 
-  std::unique_ptr<PackedLinear> pack(const Source& source) {
+  std::unique_ptr<PackedLinear> pack(const LinearSource& source) {
     return pack_linear(pool_, isa(), source.parts, source.bias);
   }
 
@@ -156,7 +119,7 @@ class LinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
     return dense;
   }
 
-  void check(const Source& source, int64_t rows, int64_t x_gap) {
+  void check(const LinearSource& source, int64_t rows, int64_t x_gap) {
     const int64_t stride = source.in_features + x_gap;
     std::vector<float> x = random_values(rng_, rows * stride);
     for (int64_t i = 0; i < rows; ++i) {
@@ -188,7 +151,7 @@ class LinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
 
 TEST_P(LinearTest, EveryRowCountUpToThreeGroups) {
   for (DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
-    const Source source = make_source(rng_, dtype, {16 * 5 + 7}, 517, true);
+    const LinearSource source = make_linear_source(rng_, dtype, {16 * 5 + 7}, 517, true);
     for (int64_t rows = 1; rows <= 43; ++rows) check(source, rows, 5);
   }
 }
@@ -201,20 +164,20 @@ TEST_P(LinearTest, RandomRaggedShapes) {
   for (int round = 0; round < 60; ++round) {
     std::vector<int64_t> parts(static_cast<size_t>(draw(1, 3)));
     for (int64_t& rows : parts) rows = draw(1, 90);
-    const Source source = make_source(rng_, dtypes[round % 3], parts,
-                                      draw(1, round % 4 == 0 ? 1700 : 300), round % 2);
+    const LinearSource source = make_linear_source(rng_, dtypes[round % 3], parts,
+                                                   draw(1, round % 4 == 0 ? 1700 : 300), round % 2);
     check(source, round % 5 == 0 ? draw(100, 900) : draw(1, 70), draw(0, 9));
   }
 }
 
 TEST_P(LinearTest, SingleElement) {
-  check(make_source(rng_, DType::kBF16, {1}, 1, false), 1, 0);
-  check(make_source(rng_, DType::kF32, {1, 1, 1}, 1, true), 1, 0);
+  check(make_linear_source(rng_, DType::kBF16, {1}, 1, false), 1, 0);
+  check(make_linear_source(rng_, DType::kF32, {1, 1, 1}, 1, true), 1, 0);
 }
 
 TEST_P(LinearTest, RowsOfALargeCallEqualSingleRows) {
   for (DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
-    const Source source = make_source(rng_, dtype, {100, 37, 37}, 1100, true);
+    const LinearSource source = make_linear_source(rng_, dtype, {100, 37, 37}, 1100, true);
     const auto weight = pack(source);
     std::vector<float> x = random_values(rng_, 2048 * 1100);
     const std::vector<float> all = run(*weight, x, 2048, 1100);
@@ -228,7 +191,7 @@ TEST_P(LinearTest, RowsOfALargeCallEqualSingleRows) {
 }
 
 TEST_P(LinearTest, InfinityAndNanReachOnlyTheirOwnRowsAndColumns) {
-  Source source = make_source(rng_, DType::kF32, {40}, 70, false);
+  LinearSource source = make_linear_source(rng_, DType::kF32, {40}, 70, false);
   const float infinity = std::numeric_limits<float>::infinity();
   std::memcpy(source.bytes[0].data() + 1 + (33 * 70 + 5) * 4, &infinity, 4);
   const auto weight = pack(source);
@@ -247,7 +210,7 @@ TEST_P(LinearTest, InfinityAndNanReachOnlyTheirOwnRowsAndColumns) {
 
 TEST_P(LinearTest, EmbeddingReadsTheSourceRowsBack) {
   for (DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
-    const Source source = make_source(rng_, dtype, {75}, 131, false);
+    const LinearSource source = make_linear_source(rng_, dtype, {75}, 131, false);
     const auto table = pack(source);
     std::vector<int32_t> tokens = {0, 74, 15, 16, 64, 74};
     for (int32_t i = 0; i < 75; ++i) tokens.push_back(i);
@@ -269,7 +232,7 @@ TEST_P(LinearTest, EmbeddingReadsTheSourceRowsBack) {
 }
 
 TEST_P(LinearTest, BadInputIsRefused) {
-  const Source source = make_source(rng_, DType::kF32, {20}, 30, false);
+  const LinearSource source = make_linear_source(rng_, DType::kF32, {20}, 30, false);
   const auto weight = pack(source);
   std::vector<float> x(60);
   std::vector<float> out(60);
@@ -321,7 +284,7 @@ INSTANTIATE_TEST_SUITE_P(All, LinearTest,
 // bits depend on it.
 TEST(LinearAcrossIsas, SameLayoutSameBits) {
   std::mt19937 rng(kSeed);
-  const Source source = make_source(rng, DType::kBF16, {130, 11}, 1030, true);
+  const LinearSource source = make_linear_source(rng, DType::kBF16, {130, 11}, 1030, true);
   std::vector<float> x = random_values(rng, 61 * 1030);
   ThreadPool pool(2);
   std::vector<std::vector<char>> layouts;

@@ -1,5 +1,6 @@
 #include "cpu/rms_norm.hpp"
 
+#include "rms_norm_reference.hpp"
 #include "support.hpp"
 
 namespace block_attention::test {
@@ -7,30 +8,6 @@ namespace {
 
 class RmsNormTest : public ::testing::TestWithParam<Isa> {};
 INSTANTIATE_TEST_SUITE_P(Isas, RmsNormTest, ::testing::ValuesIn(supported_isas()), IsaName());
-
-std::vector<double> reference(const std::vector<float>& x, const std::vector<float>& weight,
-                              float eps) {
-  double squares = 0;
-  for (float value : x) squares += double{value} * value;
-  const double root = std::sqrt(squares / static_cast<double>(x.size()) + double{eps});
-  std::vector<double> out;
-  for (size_t i = 0; i < x.size(); ++i) out.push_back(x[i] / root * weight[i]);
-  return out;
-}
-
-// The same sum in float32, for the rule "at most twice the error of a plain implementation, plus a
-// rounding floor".
-double plain_error(const std::vector<float>& x, const std::vector<float>& weight, float eps,
-                   const std::vector<double>& expected) {
-  float squares = 0;
-  for (float value : x) squares += value * value;
-  const float factor = 1 / std::sqrt(squares / static_cast<float>(x.size()) + eps);
-  double worst = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    worst = std::max(worst, ulps(x[i] * factor * weight[i], expected[i]));
-  }
-  return worst;
-}
 
 constexpr int64_t kLengths[] = {1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 576, 1000, 4096, 4099};
 
@@ -46,8 +23,8 @@ TEST_P(RmsNormTest, IsAsPreciseAsAPlainImplementation) {
       const float eps = 1e-5f;
       std::vector<float> out = poisoned(size + 1);
       rms_norm_kernels(GetParam()).rms_norm(x.data(), weight.data(), eps, n, out.data());
-      const std::vector<double> expected = reference(x, weight, eps);
-      const double allowed = 2 * plain_error(x, weight, eps, expected) + 4;
+      const std::vector<double> expected = rms_norm_reference(x, weight, eps);
+      const double allowed = 2 * rms_norm_plain_error(x, weight, eps, expected) + 4;
       for (size_t i = 0; i < size; ++i) ASSERT_LE(ulps(out[i], expected[i]), allowed) << n;
       ASSERT_TRUE(std::isnan(out[size])) << "wrote behind the row";
     }

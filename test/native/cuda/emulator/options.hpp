@@ -1,0 +1,31 @@
+// How the emulation behaves, and what it has seen. For tests; a launch copies the options as it
+// runs.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/device.hpp"
+
+namespace block_attention::cuda::emulator {
+
+struct Options {
+  // Of the order of blocks, warps, lanes and asynchronous copies. A device mixes in the number of
+  // the launch. BLOCK_ATTENTION_EMULATOR_SEED sets it from outside.
+  uint64_t seed = 1;
+  // Asynchronous copies move their bytes as late as they may; otherwise at once. Either way nobody
+  // may look before they have arrived.
+  bool late_copies = true;
+};
+
+struct Statistics {
+  uint64_t switches = 0;                 // of fibers
+  uint64_t ldmatrix_bank_conflicts = 0;  // rows of a matrix that had to wait for another
+};
+
+Options& options();
+// Of the last launch.
+Statistics& statistics();
+// What find_device() finds. Changes count for devices made later.
+DeviceProperties& device_properties();
+
+}  // namespace block_attention::cuda::emulator
