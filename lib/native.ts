@@ -151,6 +151,8 @@ export interface NativeStats {
   steps: number;
   /** Rows computed since load. */
   rows: number;
+  /** External memory that V8 knows of in this thread, of all engines and of everything else. */
+  externalBytes: number;
 }
 
 export interface NativeEngine {

@@ -216,16 +216,17 @@ Napi::Object to_js(Napi::Env env, const EngineStats& stats) {
   return object;
 }
 
-Napi::Array to_js(Napi::Env env, const std::vector<SequenceEvent>& events) {
+Napi::Array to_js(Napi::Env env, const EventList& events) {
   Napi::Array array = Napi::Array::New(env, events.size());
-  for (uint32_t i = 0; i < events.size(); ++i) {
+  uint32_t index = 0;
+  for (const SequenceEvent& event : events) {
     const Napi::HandleScope scope(env);
-    array.Set(i, to_js(env, events[i]));
+    array.Set(index++, to_js(env, event));
   }
   return array;
 }
 
-Napi::Error to_js_error(Napi::Env env, ErrorCode code, const std::string& message) {
+Napi::Error to_js_error(Napi::Env env, ErrorCode code, const char* message) {
   Napi::Error error = Napi::Error::New(env, message);
   error.Set("code", Napi::String::New(env, error_code_name(code)));
   return error;

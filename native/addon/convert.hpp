@@ -36,8 +36,9 @@ int64_t sequence_id(const Napi::Value& value);
 
 Napi::Object to_js(Napi::Env env, const EngineInfo& info);
 Napi::Object to_js(Napi::Env env, const EngineStats& stats);
-Napi::Array to_js(Napi::Env env, const std::vector<SequenceEvent>& events);
-// An Error object with a `code`.
-Napi::Error to_js_error(Napi::Env env, ErrorCode code, const std::string& message);
+Napi::Array to_js(Napi::Env env, const EventList& events);
+// An Error object with a `code`. Allocates nothing on this side of N-API, so that running out of
+// memory can be told.
+Napi::Error to_js_error(Napi::Env env, ErrorCode code, const char* message);
 
 }  // namespace block_attention::addon

@@ -1,5 +1,6 @@
 #include "addon/engine_state.hpp"
 
+#include <algorithm>
 #include <exception>
 #include <new>
 #include <system_error>
@@ -13,22 +14,6 @@
 
 namespace block_attention::addon {
 namespace {
-
-// Reports of the same sequence are joined, so that a busy event loop finds one event per sequence,
-// not one per token.
-bool join(SequenceEvent& last, const SequenceEvent& next) {
-  if (last.id != next.id || last.finish != Finish::kNone || next.first) return false;
-  last.tokens.insert(last.tokens.end(), next.tokens.begin(), next.tokens.end());
-  last.times.insert(last.times.end(), next.times.begin(), next.times.end());
-  last.logprobs.insert(last.logprobs.end(), next.logprobs.begin(), next.logprobs.end());
-  last.top_tokens.insert(last.top_tokens.end(), next.top_tokens.begin(), next.top_tokens.end());
-  last.top_logprobs.insert(last.top_logprobs.end(), next.top_logprobs.begin(),
-                           next.top_logprobs.end());
-  last.finish = next.finish;
-  last.error_code = next.error_code;
-  last.error_message = next.error_message;
-  return true;
-}
 
 std::unique_ptr<Engine> make_engine(LoadSpec& spec, const std::atomic<bool>& aborted,
                                     FunctionRef<void(size_t, size_t)> progress, EventSink sink) {
@@ -89,18 +74,18 @@ void EngineState::load(LoadSpec spec) {
         spec, abort_loading_,
         [this](size_t done, size_t total) {
           const std::lock_guard lock(mutex_);
-          progress_done_ = done;
+          progress_done_ = std::max(progress_done_, done);
           progress_total_ = total;
           progress_changed_ = true;
           wake();
         },
-        [this](std::vector<SequenceEvent> events) { push_events(std::move(events)); });
+        [this](EventList events) { push_events(std::move(events)); });
   } catch (const Error& error) {
-    failure = Failure{error.code(), error.what()};
+    failure = failure_of(error.code(), error.what());
   } catch (const std::bad_alloc&) {
-    failure = Failure{ErrorCode::kOutOfMemory, "memory for the model could not be allocated"};
+    failure = failure_of(ErrorCode::kOutOfMemory, "memory for the model could not be allocated");
   } catch (const std::exception& error) {
-    failure = Failure{ErrorCode::kInternal, error.what()};
+    failure = failure_of(ErrorCode::kInternal, error.what());
   }
   // A promise is not settled before everything it stands for is freed.
   spec = {};
@@ -111,18 +96,17 @@ void EngineState::load(LoadSpec spec) {
   wake();
 }
 
-void EngineState::push_events(std::vector<SequenceEvent> events) {
-  const std::lock_guard lock(mutex_);
-  for (SequenceEvent& event : events) {
-    bool joined = false;
-    // Few sequences run at once, so the last report of this one is near the end.
-    for (size_t i = events_.size(); i > 0 && !joined; --i) {
-      if (events_[i - 1].id != event.id) continue;
-      joined = join(events_[i - 1], event);
-      break;
-    }
-    if (!joined) events_.push_back(std::move(event));
+EngineState::Failure EngineState::failure_of(ErrorCode code, const char* message) noexcept {
+  try {
+    return {code, message};
+  } catch (const std::bad_alloc&) {
+    return {code, "out of memory"};  // so short that the string holds it in itself
   }
+}
+
+void EngineState::push_events(EventList events) noexcept {
+  const std::lock_guard lock(mutex_);
+  append_events(events_, std::move(events));
   wake();
 }
 
@@ -148,7 +132,7 @@ void EngineState::call_js(Napi::Env env, Napi::Function, std::shared_ptr<EngineS
 }
 
 void EngineState::drain(Napi::Env env) {
-  std::vector<SequenceEvent> events;
+  EventList events;
   bool progress;
   double done;
   double total;
@@ -183,6 +167,7 @@ void EngineState::drain(Napi::Env env) {
   if (loaded) attempt([&] { settle_loading(env); });
   if (!events.empty() && !on_events_.IsEmpty())
     attempt([&] { on_events_.Call({to_js(env, events)}); });
+  if (engine_) account(static_cast<int64_t>(engine_->memory_bytes()));
   if (closed) {
     attempt([&] { settle_closing(env); });
   } else if (loop_held_ && engine_ && engine_->stats().running == 0) {
@@ -206,10 +191,10 @@ void EngineState::settle_loading(Napi::Env env) {
   Napi::Promise::Deferred deferred = *std::exchange(loading_, std::nullopt);
   if (load_failure_) {
     release_waker();
-    deferred.Reject(to_js_error(env, load_failure_->code, load_failure_->message).Value());
+    deferred.Reject(to_js_error(env, load_failure_->code, load_failure_->message.c_str()).Value());
     return;
   }
-  account(static_cast<int64_t>(engine_->info().weight_bytes));
+  account(static_cast<int64_t>(engine_->memory_bytes()));
   try {
     deferred.Resolve(EngineWrap::create(env, shared_from_this()));
   } catch (const Napi::Error& error) {
@@ -221,6 +206,7 @@ void EngineState::settle_loading(Napi::Env env) {
 // Tells V8 how much memory hangs on the JavaScript object, so that it collects one that was
 // dropped.
 void EngineState::account(int64_t external_bytes) {
+  if (external_bytes == external_bytes_) return;
   Napi::MemoryManagement::AdjustExternalMemory(env_, external_bytes - external_bytes_);
   external_bytes_ = external_bytes;
 }
@@ -259,7 +245,7 @@ void EngineState::begin_closing() {
       engine.reset();
       ended();
     });
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {
     // No thread could be started. The engine went down with the function that it was moved into.
     ended();
   }

@@ -46,12 +46,13 @@ class EngineState : public std::enable_shared_from_this<EngineState> {
     ErrorCode code;
     std::string message;
   };
+  static Failure failure_of(ErrorCode code, const char* message) noexcept;
   struct Wake {};
   static void call_js(Napi::Env env, Napi::Function, std::shared_ptr<EngineState>* holder, Wake*);
   using Waker = Napi::TypedThreadSafeFunction<std::shared_ptr<EngineState>, Wake, call_js>;
 
-  void load(LoadSpec spec);                             // loader thread
-  void push_events(std::vector<SequenceEvent> events);  // engine thread
+  void load(LoadSpec spec);                     // loader thread
+  void push_events(EventList events) noexcept;  // engine thread
   void wake();
   void drain(Napi::Env env);  // JavaScript thread
   void settle_loading(Napi::Env env);
@@ -80,7 +81,7 @@ class EngineState : public std::enable_shared_from_this<EngineState> {
 
   std::mutex mutex_;  // guards what follows
   bool awake_ = false;
-  std::vector<SequenceEvent> events_;
+  EventList events_;
   size_t progress_done_ = 0;
   size_t progress_total_ = 0;
   bool progress_changed_ = false;

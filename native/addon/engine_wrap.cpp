@@ -73,7 +73,13 @@ Napi::Value EngineWrap::release(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value EngineWrap::stats(const Napi::CallbackInfo& info) {
-  return guard(info.Env(), [&] { return to_js(info.Env(), state_->engine().stats()); });
+  return guard(info.Env(), [&] {
+    const Napi::Env env = info.Env();
+    Napi::Object stats = to_js(env, state_->engine().stats());
+    stats.Set("externalBytes",
+              static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(env, 0)));
+    return Napi::Value(stats);
+  });
 }
 
 Napi::Value EngineWrap::close(const Napi::CallbackInfo& info) {

@@ -23,9 +23,8 @@ Napi::Value guard(Napi::Env env, Body body) {
     throw;
   } catch (const std::bad_alloc&) {
     throw to_js_error(env, ErrorCode::kOutOfMemory, "memory could not be allocated");
-  } catch (const std::system_error& error) {
-    throw to_js_error(env, ErrorCode::kOutOfMemory,
-                      std::string("a thread could not be started: ") + error.what());
+  } catch (const std::system_error&) {
+    throw to_js_error(env, ErrorCode::kOutOfMemory, "a thread could not be started");
   } catch (const std::exception& error) {
     throw to_js_error(env, ErrorCode::kInternal, error.what());
   }

@@ -180,6 +180,11 @@ EngineStats Engine::stats() const {
   return stats;
 }
 
+size_t Engine::memory_bytes() const {
+  return info_.weight_bytes + forward_->activation_bytes() +
+         static_cast<size_t>(pool_->most_held()) * info_.page_bytes;
+}
+
 void Engine::close() {
   {
     const std::lock_guard lock(mutex_);
@@ -192,12 +197,12 @@ void Engine::close() {
 }
 
 void Engine::run() {
-  std::vector<SequenceEvent> events;
+  EventList events;
   while (wait_for_work()) {
     drop_ended(events);
     compute_step(events);
     if (!events.empty() || ended_) sink_(std::move(events));
-    events = {};
+    events.clear();
     ended_ = false;
   }
   for (const SequencePtr& sequence : active_) sequence->abort = true;
@@ -223,27 +228,37 @@ bool Engine::wait_for_work() {
 }
 
 // Takes out aborted sequences, and those that wait for a block that will never be complete.
-void Engine::drop_ended(std::vector<SequenceEvent>& events) {
+void Engine::drop_ended(EventList& events) {
   for (const SequencePtr& sequence : active_) {
-    const bool orphaned = sequence->blocked_forever();
-    if (!sequence->abort && !orphaned) continue;
-    sequence->own()->failed = true;
-    if (!sequence->released) {
-      SequenceEvent event;
-      event.id = sequence->id();
-      event.finish = sequence->abort ? Finish::kAborted : Finish::kError;
-      if (orphaned) {
-        event.error_code = ErrorCode::kAborted;
-        event.error_message = "a block that this sequence sees was aborted or failed";
-      }
-      events.push_back(std::move(event));
+    if (sequence->abort) {
+      end_early(*sequence, Finish::kAborted, ErrorCode::kAborted, "", events);
+    } else if (sequence->blocked_forever()) {
+      end_early(*sequence, Finish::kError, ErrorCode::kAborted,
+                "a block that this sequence sees was aborted or failed", events);
     }
-    finish(*sequence);
   }
   std::erase_if(active_, [](const SequencePtr& sequence) { return sequence->finished; });
 }
 
-void Engine::finish(Sequence& sequence) {
+void Engine::end_early(Sequence& sequence, Finish finish, ErrorCode code, const char* message,
+                       EventList& events) noexcept {
+  sequence.own()->failed = true;
+  if (!sequence.released) {
+    SequenceEvent& event = sequence.early_end().front();
+    event.id = sequence.id();
+    event.finish = finish;
+    event.error_code = code;
+    try {
+      event.error_message = message;
+    } catch (const std::bad_alloc&) {
+      event.error_message = "out of memory";  // so short that the string holds it in itself
+    }
+    events.splice(events.end(), sequence.early_end());
+  }
+  this->finish(sequence);
+}
+
+void Engine::finish(Sequence& sequence) noexcept {
   sequence.finished = true;
   sequence.drop_earlier();
   ended_ = true;
@@ -251,117 +266,141 @@ void Engine::finish(Sequence& sequence) {
   --stats_.running;
 }
 
-void Engine::compute_step(std::vector<SequenceEvent>& events) {
+void Engine::compute_step(EventList& events) {
   try {
     schedule_step(active_, max_batch_tokens_, schedules_++, scheduled_);
     if (scheduled_.empty()) return;
-    uint64_t step_number;
-    {
-      const std::lock_guard lock(mutex_);
-      step_number = ++stats_.steps;
-      for (const ScheduledRows& rows : scheduled_) stats_.rows += static_cast<uint64_t>(rows.rows);
-    }
-    const double start = now_ms();
-    for (const ScheduledRows& rows : scheduled_) {
-      rows.sequence->last_step = step_number;
-      if (!rows.sequence->started) rows.sequence->started_at = start;
-      rows.sequence->started = true;
-    }
-
-    const Step& step = builder_.build(scheduled_);
-    const std::vector<int32_t>& outputs = builder_.outputs();
-    sampling_rows_.clear();
-    for (int32_t index : outputs) {
-      sampling_rows_.push_back(scheduled_[static_cast<size_t>(index)].sequence->sampling_row());
-    }
-    if (sampled_.size() < outputs.size()) sampled_.resize(outputs.size());
-    forward_->run(step, outputs, [&](const Tensor& logits, size_t first) {
-      const auto count = static_cast<size_t>(logits.rows);
-      backend_->sample(logits, std::span(sampling_rows_).subspan(first, count),
-                       std::span(sampled_).subspan(first, count));
-    });
-    backend_->finish_step();
-
-    const double now = now_ms();
-    size_t output = 0;
-    for (size_t i = 0; i < scheduled_.size(); ++i) {
-      Sequence& sequence = *scheduled_[i].sequence;
-      const bool draws = output < outputs.size() && static_cast<size_t>(outputs[output]) == i;
-      if (!sequence.decoding())
-        sequence.flops += forward_->sequence_flops(step.sequences[i], draws);
-      if (draws) {
-        report_token(sequence, sampled_[output++], now, events);
-      } else if (!sequence.generation() && sequence.pending_rows() == 0) {
-        report_encoded(sequence, now, events);
-      }
-    }
+    run_step();
+    report_step(events);
   } catch (const Error& error) {
-    fail_step(error.code(), error.what(), events);
+    if (error.code() == ErrorCode::kOutOfMemory) {
+      fail_largest(error.what(), events);
+    } else {
+      fail_step(error.code(), error.what(), events);
+    }
   } catch (const std::bad_alloc&) {
-    fail_step(ErrorCode::kOutOfMemory, "memory for a step could not be allocated", events);
+    fail_largest("memory for a step could not be allocated", events);
   } catch (const std::exception& error) {
     fail_step(ErrorCode::kInternal, error.what(), events);
   }
   std::erase_if(active_, [](const SequencePtr& sequence) { return sequence->finished; });
 }
 
-void Engine::report_encoded(Sequence& sequence, double now, std::vector<SequenceEvent>& events) {
+// Computes the rows of scheduled_ and draws the tokens. If it throws, it has changed nothing that
+// computing the same rows once more would not write again.
+void Engine::run_step() {
+  const double start = now_ms();
+  const Step& step = builder_.build(scheduled_);
+  const std::vector<int32_t>& outputs = builder_.outputs();
+  sampling_rows_.clear();
+  for (int32_t index : outputs) {
+    sampling_rows_.push_back(scheduled_[static_cast<size_t>(index)].sequence->sampling_row());
+  }
+  if (sampled_.size() < outputs.size()) sampled_.resize(outputs.size());
+  forward_->run(step, outputs, [&](const Tensor& logits, size_t first) {
+    const auto count = static_cast<size_t>(logits.rows);
+    backend_->sample(logits, std::span(sampling_rows_).subspan(first, count),
+                     std::span(sampled_).subspan(first, count));
+  });
+  backend_->finish_step();
+
+  uint64_t step_number;
+  {
+    const std::lock_guard lock(mutex_);
+    step_number = ++stats_.steps;
+    for (const ScheduledRows& rows : scheduled_) stats_.rows += static_cast<uint64_t>(rows.rows);
+  }
+  for (const ScheduledRows& rows : scheduled_) {
+    rows.sequence->last_step = step_number;
+    if (!rows.sequence->started) rows.sequence->started_at = start;
+    rows.sequence->started = true;
+  }
+}
+
+// Memory that one report lacks costs that sequence alone.
+void Engine::report_step(EventList& events) {
+  const Step& step = builder_.step();
+  const std::vector<int32_t>& outputs = builder_.outputs();
+  const double now = now_ms();
+  size_t output = 0;
+  for (size_t i = 0; i < scheduled_.size(); ++i) {
+    Sequence& sequence = *scheduled_[i].sequence;
+    const bool draws = output < outputs.size() && static_cast<size_t>(outputs[output]) == i;
+    if (!sequence.decoding()) sequence.flops += forward_->sequence_flops(step.sequences[i], draws);
+    try {
+      if (draws) {
+        report_token(sequence, sampled_[output++], now, events);
+      } else if (!sequence.generation() && sequence.pending_rows() == 0) {
+        report_encoded(sequence, now, events);
+      }
+    } catch (const std::bad_alloc&) {
+      end_early(sequence, Finish::kError, ErrorCode::kOutOfMemory,
+                "memory to report a sequence could not be allocated", events);
+    }
+  }
+}
+
+void Engine::report_encoded(Sequence& sequence, double now, EventList& events) {
   if (!sequence.released) {
-    SequenceEvent event;
+    SequenceEvent& event = events.emplace_back();
     event.id = sequence.id();
     event.finish = Finish::kEncoded;
     event.first = true;
     event.started_at = sequence.started_at;
     event.finished_at = now;
     event.flops = sequence.flops;
-    events.push_back(std::move(event));
   }
   finish(sequence);
 }
 
 void Engine::report_token(Sequence& sequence, const SampledToken& token, double now,
-                          std::vector<SequenceEvent>& events) {
-  SequenceEvent event;
-  event.id = sequence.id();
+                          EventList& events) {
   if (!token.valid) {
-    event.finish = Finish::kError;
-    event.error_code = ErrorCode::kModelFormat;
-    event.error_message =
-        "the model's logits are not numbers: its weights may be damaged or overflow";
-  } else {
-    event.first = !sequence.decoding();
-    event.started_at = sequence.started_at;
-    event.finished_at = now;
-    event.flops = sequence.flops;
-    event.finish = sequence.push(token.token);
-    event.tokens.push_back(token.token);
-    event.times.push_back(now);
-    if (sequence.generation()->sampling.top_logprobs >= 0) {
-      event.logprobs.push_back(token.logprob);
-      for (const TokenLogprob& top : token.top_logprobs) {
-        event.top_tokens.push_back(top.token);
-        event.top_logprobs.push_back(top.logprob);
-      }
+    end_early(sequence, Finish::kError, ErrorCode::kInternal,
+              "the model's logits are not numbers: its weights may be damaged or overflow", events);
+    return;
+  }
+  EventList report(1);
+  SequenceEvent& event = report.front();
+  event.id = sequence.id();
+  event.tokens.push_back(token.token);
+  event.times.push_back(now);
+  if (sequence.generation()->sampling.top_logprobs >= 0) {
+    event.logprobs.push_back(token.logprob);
+    for (const TokenLogprob& top : token.top_logprobs) {
+      event.top_tokens.push_back(top.token);
+      event.top_logprobs.push_back(top.logprob);
     }
   }
+  event.first = !sequence.decoding();
+  event.started_at = sequence.started_at;
+  event.finished_at = now;
+  event.flops = sequence.flops;
+  event.finish = sequence.push(token.token);
   if (event.finish != Finish::kNone) finish(sequence);
-  if (!sequence.released) events.push_back(std::move(event));
+  if (!sequence.released) events.splice(events.end(), report);
 }
 
-void Engine::fail_step(ErrorCode code, const std::string& message,
-                       std::vector<SequenceEvent>& events) {
+void Engine::fail_step(ErrorCode code, const char* message, EventList& events) noexcept {
   for (const ScheduledRows& rows : scheduled_) {
-    Sequence& sequence = *rows.sequence;
-    if (sequence.finished) continue;
-    sequence.own()->failed = true;
-    SequenceEvent event;
-    event.id = sequence.id();
-    event.finish = Finish::kError;
-    event.error_code = code;
-    event.error_message = message;
-    if (!sequence.released) events.push_back(std::move(event));
-    finish(sequence);
+    if (!rows.sequence->finished) end_early(*rows.sequence, Finish::kError, code, message, events);
   }
+}
+
+// A step for which there was no memory: what takes most of it fails, and the others are where they
+// were before, for a step that needs less.
+void Engine::fail_largest(const char* message, EventList& events) noexcept {
+  // If not even the scheduling had memory, somebody must fail all the same, or it would go on so
+  // for ever.
+  Sequence* largest = active_.back().get();
+  int32_t most = 0;
+  for (const ScheduledRows& rows : scheduled_) {
+    rows.sequence->own()->scheduled = rows.begin;
+    if (rows.rows < most) continue;
+    largest = rows.sequence;
+    most = rows.rows;
+  }
+  end_early(*largest, Finish::kError, ErrorCode::kOutOfMemory, message, events);
 }
 
 }  // namespace block_attention

@@ -2,7 +2,8 @@
 // and tells an event sink what came out. Decoding never waits for the caller: a drawn token feeds
 // the next step here.
 //
-// submit, abort, release and stats may be called from any thread; close from one thread at a time.
+// submit, abort, release, stats and memory_bytes may be called from any thread; close from one
+// thread at a time.
 #pragma once
 
 #include <condition_variable>
@@ -61,6 +62,9 @@ class Engine {
   void abort(int64_t id);
   void release(int64_t id);
   EngineStats stats() const;
+  // Bytes that are, or may be, resident: weights, activations, and the most pages that were held at
+  // once, since a page stays resident when it is given back. Any thread.
+  size_t memory_bytes() const;
   // Ends every unfinished sequence with kAborted, stops the thread and joins it. Idempotent.
   void close();
 
@@ -75,13 +79,17 @@ class Engine {
   void run();
   void take_up(const std::vector<SequencePtr>& batch);
   bool wait_for_work();
-  void drop_ended(std::vector<SequenceEvent>& events);
-  void compute_step(std::vector<SequenceEvent>& events);
-  void fail_step(ErrorCode code, const std::string& message, std::vector<SequenceEvent>& events);
-  void report_encoded(Sequence& sequence, double now, std::vector<SequenceEvent>& events);
-  void report_token(Sequence& sequence, const SampledToken& token, double now,
-                    std::vector<SequenceEvent>& events);
-  void finish(Sequence& sequence);
+  void drop_ended(EventList& events);
+  void compute_step(EventList& events);
+  void run_step();
+  void report_step(EventList& events);
+  void report_encoded(Sequence& sequence, double now, EventList& events);
+  void report_token(Sequence& sequence, const SampledToken& token, double now, EventList& events);
+  void fail_step(ErrorCode code, const char* message, EventList& events) noexcept;
+  void fail_largest(const char* message, EventList& events) noexcept;
+  void end_early(Sequence& sequence, Finish finish, ErrorCode code, const char* message,
+                 EventList& events) noexcept;
+  void finish(Sequence& sequence) noexcept;
 
   const ModelConfig config_;
   std::unique_ptr<Backend> backend_;
@@ -103,7 +111,8 @@ class Engine {
   bool stop_ = false;
   EngineStats stats_;
 
-  // The engine thread's own.
+  // The engine thread's own. Nothing of it may throw out of run(): a failure to allocate ends the
+  // sequence that wanted the memory, and is reported with what was allocated when it was submitted.
   std::vector<SequencePtr> active_;  // unfinished, in order of arrival
   bool ended_ = false;  // a sequence ended since the sink was called, perhaps without an event
   std::vector<ScheduledRows> scheduled_;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <list>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,17 @@ struct SequenceEvent {
   double flops = 0;
 };
 
+// A list, so that an event that exists is handed on without allocating: when memory has run out,
+// that can still be said.
+using EventList = std::list<SequenceEvent>;
+
+// Appends `news` to `events`. A report of a sequence is joined to its last one, so that a reader
+// who is late finds one event per sequence, not one per token. Never throws: what there is no
+// memory to join stays an event of its own.
+void append_events(EventList& events, EventList news) noexcept;
+
 // Called on the engine thread after each step that has something to report, and whenever a sequence
-// ended (with no events if it was released). Must not throw.
-using EventSink = std::function<void(std::vector<SequenceEvent> events)>;
+// ended (with no events if it was released). Must not throw, also when memory has run out.
+using EventSink = std::function<void(EventList events)>;
 
 }  // namespace block_attention

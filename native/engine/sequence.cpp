@@ -41,7 +41,8 @@ Sequence::Sequence(SequenceSpec spec, std::vector<Segment> earlier,
       own_(std::move(own)),
       offset_(spec.offset),
       tokens_(std::move(spec.tokens)),
-      generation_(std::move(spec.generation)) {
+      generation_(std::move(spec.generation)),
+      early_end_(1) {
   if (!generation_) return;
   tokens_.reserve(tokens_.size() + static_cast<size_t>(generation_->max_tokens));
   if (generation_->sampling.has_penalties()) {

@@ -94,6 +94,9 @@ class Sequence {
   Finish push(int32_t token);
   // The blocks that it saw may go; its own stays.
   void drop_earlier() { earlier_.clear(); }
+  // Where an end before its time is reported: one event, made with the sequence, so that running
+  // out of memory can be reported too.
+  EventList& early_end() { return early_end_; }
 
   std::atomic<bool> abort{false};
   std::atomic<bool> released{false};  // no more events
@@ -112,6 +115,7 @@ class Sequence {
   std::vector<int32_t> tokens_;
   std::optional<GenerationSpec> generation_;
   TokenCounts counts_;
+  EventList early_end_;
   int32_t generated_ = 0;
 };
 

@@ -13,6 +13,8 @@ class StepBuilder {
  public:
   // The view is valid until the next call, and as long as the sequences are.
   const Step& build(const std::vector<ScheduledRows>& scheduled);
+  // What build() returned last.
+  const Step& step() const { return step_; }
   // Indices into the step's sequences whose last row ends a prompt or a decode, so that a token is
   // drawn.
   const std::vector<int32_t>& outputs() const { return outputs_; }

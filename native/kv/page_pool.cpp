@@ -1,5 +1,6 @@
 #include "kv/page_pool.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include "core/error.hpp"
@@ -20,6 +21,11 @@ int32_t PagePool::free_pages() const {
   return static_cast<int32_t>(free_.size());
 }
 
+int32_t PagePool::most_held() const {
+  const std::lock_guard lock(mutex_);
+  return most_held_;
+}
+
 std::vector<PageId> PagePool::take(int64_t tokens) {
   const size_t count = static_cast<size_t>((tokens + page_tokens_ - 1) / page_tokens_);
   const std::lock_guard lock(mutex_);
@@ -30,6 +36,7 @@ std::vector<PageId> PagePool::take(int64_t tokens) {
   }
   std::vector<PageId> taken(free_.rbegin(), free_.rbegin() + static_cast<std::ptrdiff_t>(count));
   free_.resize(free_.size() - count);
+  most_held_ = std::max(most_held_, pages_ - static_cast<int32_t>(free_.size()));
   return taken;
 }
 

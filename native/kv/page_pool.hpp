@@ -22,6 +22,9 @@ class PagePool {
     return static_cast<int32_t>((tokens + page_tokens_ - 1) / page_tokens_);
   }
   int32_t free_pages() const;
+  // The most pages that were held at once. What is freed last is taken first, so this is also how
+  // many pages were ever taken, and so may be resident.
+  int32_t most_held() const;
 
   // Takes pages for `tokens` tokens; throws Error(kOutOfPages) and takes none if there are not
   // enough. Any thread.
@@ -33,6 +36,7 @@ class PagePool {
   const int32_t page_tokens_;
   mutable std::mutex mutex_;
   std::vector<PageId> free_;  // used as a stack: what was freed last is warm in the caches
+  int32_t most_held_ = 0;
 };
 
 // The KV states of a span of tokens: pages for `capacity` tokens, given back when the last user

@@ -36,6 +36,15 @@ Forward::Forward(const ModelConfig& config, const ModelWeights& weights, Backend
   output_plan_ = backend.make_attention_plan();
 }
 
+size_t Forward::activation_bytes() const {
+  size_t sum = 0;
+  for (const Buffer* buffer : {&residual_, &normed_, &delta_, &qkv_, &attention_, &gate_up_,
+                               &hidden_, &logits_, &output_residual_, &output_qkv_}) {
+    sum += buffer->bytes();
+  }
+  return sum;
+}
+
 Tensor Forward::activation(const Buffer& buffer, int64_t rows, int64_t cols) const {
   return {buffer.data(), backend_.activation_dtype(), rows, cols, cols};
 }

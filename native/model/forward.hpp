@@ -26,6 +26,9 @@ class Forward {
   void run(const Step& step, std::span<const int32_t> output_sequences,
            FunctionRef<void(const Tensor& logits, size_t first)> logits);
 
+  // Bytes set up for activations.
+  size_t activation_bytes() const;
+
   // Floating-point operations (a multiply-add counts 2) that run() spends on one sequence of a
   // step: the linear layers of its rows, attention over the keys that they see, and the LM head if
   // its logits are wanted. Norms, RoPE and other elementwise work are not counted.

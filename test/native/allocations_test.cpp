@@ -5,14 +5,36 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
 
 std::atomic<uint64_t> count{0};
 
+std::atomic<bool> failing{false};
+std::atomic<bool> failed{false};
+std::atomic<uint64_t> attempts{0};
+std::atomic<uint64_t> first_failure{0};
+std::atomic<uint64_t> failures{0};
+std::atomic<block_attention::test::Whose> concerned{};
+thread_local bool this_thread = false;
+
+bool has_to_fail() noexcept {
+  using block_attention::test::Whose;
+  if (!failing) return false;
+  if (concerned != Whose::kEverybody && this_thread != (concerned == Whose::kThisThread))
+    return false;
+  const uint64_t attempt = attempts.fetch_add(1);
+  if (attempt < first_failure || attempt - first_failure >= failures) return false;
+  failed = true;
+  return true;
+}
+
 void* counted_or_null(size_t bytes, size_t alignment) noexcept {
   count.fetch_add(1, std::memory_order_relaxed);
+  if (has_to_fail()) return nullptr;
   const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
   return std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
 }
@@ -75,12 +97,71 @@ namespace block_attention::test {
 
 uint64_t allocation_count() { return count.load(std::memory_order_relaxed); }
 
+FailingAllocations::FailingAllocations(Whose whose, uint64_t first, uint64_t count) {
+  this_thread = true;
+  concerned = whose;
+  failed = false;
+  attempts = 0;
+  first_failure = first;
+  failures = count;
+  failing = true;
+}
+
+FailingAllocations::~FailingAllocations() {
+  failing = false;
+  this_thread = false;
+}
+
+bool FailingAllocations::happened() { return failed; }
+
 TEST(AllocationCountTest, CountsAVectorOnce) {
   const uint64_t before = allocation_count();
   std::vector<int> values(100);
   EXPECT_EQ(allocation_count() - before, 1u);
   values.push_back(1);
   EXPECT_EQ(allocation_count() - before, 2u);
+}
+
+// The first of three allocations that fails; 3: none.
+int first_that_fails() {
+  int done = 0;
+  try {
+    for (; done < 3; ++done) {
+      int* volatile memory = new int;  // volatile: it is not to be optimised away
+      delete memory;
+    }
+  } catch (const std::bad_alloc&) {
+  }
+  return done;
+}
+
+TEST(FailingAllocationsTest, FailsTheChosenOnesOfTheChosenThreads) {
+  const auto here = [](Whose whose, uint64_t first, uint64_t count) {
+    const FailingAllocations memory(whose, first, count);
+    const int done = first_that_fails();
+    return std::pair(done, FailingAllocations::happened());
+  };
+  constexpr uint64_t kAll = FailingAllocations::kAllFurther;
+  EXPECT_EQ(here(Whose::kThisThread, 0, 1), std::pair(0, true));
+  EXPECT_EQ(here(Whose::kThisThread, 2, kAll), std::pair(2, true));
+  EXPECT_EQ(here(Whose::kThisThread, 3, 1), std::pair(3, false));
+  EXPECT_EQ(here(Whose::kEverybody, 1, 1), std::pair(1, true));
+  EXPECT_EQ(here(Whose::kOtherThreads, 0, kAll), std::pair(3, false));
+
+  const auto elsewhere = [](Whose whose) {
+    int done = -1;
+    std::atomic<bool> go{false};
+    std::thread other([&] {
+      while (!go) std::this_thread::yield();
+      done = first_that_fails();
+    });
+    const FailingAllocations memory(whose, 1, kAll);
+    go = true;
+    other.join();
+    return done;
+  };
+  EXPECT_EQ(elsewhere(Whose::kThisThread), 3);
+  EXPECT_EQ(elsewhere(Whose::kOtherThreads), 1);
 }
 
 }  // namespace block_attention::test

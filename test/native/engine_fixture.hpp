@@ -2,10 +2,15 @@
 // last events.
 #pragma once
 
+#include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "cpu/cpu_backend.hpp"
@@ -36,6 +41,7 @@ struct Outcome {
   std::vector<int32_t> top_tokens;
   std::vector<float> top_logprobs;
   Finish finish = Finish::kNone;
+  ErrorCode code = ErrorCode::kInternal;  // with kError
   std::string error;
   double flops = 0;
 
@@ -62,7 +68,11 @@ class TestEngine {
     engine_ = std::make_unique<Engine>(
         config, std::move(backend), std::move(weights),
         EngineOptions{options.kv_dtype, cache_bytes, options.max_batch_tokens},
-        [this](std::vector<SequenceEvent> events) { take(std::move(events)); });
+        [this](EventList events) {
+          const std::lock_guard lock(mutex_);
+          reported_.splice(reported_.end(), events);
+          changed_.notify_all();
+        });
   }
   ~TestEngine() { engine_->close(); }
 
@@ -70,14 +80,18 @@ class TestEngine {
 
   Outcome wait(int64_t id) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return outcomes_[id].finish != Finish::kNone; });
+    const bool ended = changed_.wait_for(lock, std::chrono::minutes(1), [&] {
+      take_reported();
+      return outcomes_[id].finish != Finish::kNone;
+    });
+    if (!ended) throw std::runtime_error("sequence " + std::to_string(id) + " never ended");
     return outcomes_[id];
   }
 
  private:
-  void take(std::vector<SequenceEvent> events) {
-    const std::lock_guard lock(mutex_);
-    for (const SequenceEvent& event : events) {
+  // Here and not in the sink, which must not allocate.
+  void take_reported() {
+    for (const SequenceEvent& event : std::exchange(reported_, {})) {
       Outcome& outcome = outcomes_[event.id];
       const auto append = [](auto& to, const auto& from) {
         to.insert(to.end(), from.begin(), from.end());
@@ -87,14 +101,15 @@ class TestEngine {
       append(outcome.top_tokens, event.top_tokens);
       append(outcome.top_logprobs, event.top_logprobs);
       outcome.finish = event.finish;
+      outcome.code = event.error_code;
       outcome.error = event.error_message;
       if (event.first) outcome.flops = event.flops;
     }
-    changed_.notify_all();
   }
 
   std::mutex mutex_;
   std::condition_variable changed_;
+  EventList reported_;
   std::map<int64_t, Outcome> outcomes_;
   std::unique_ptr<Engine> engine_;
 };

@@ -168,6 +168,7 @@ export class FakeNative implements NativeEngine {
       running: this.#active.length,
       steps: this.#steps,
       rows: this.#rows,
+      externalBytes: 0,
     };
   }
 
