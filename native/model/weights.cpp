@@ -1,6 +1,8 @@
 #include "model/weights.hpp"
 
+#include <atomic>
 #include <initializer_list>
+#include <utility>
 
 namespace block_attention {
 namespace {
@@ -21,7 +23,7 @@ class Loader {
     bool any_bias = false;
     for (const Part& part : parts) any_bias = any_bias || source_.has(part.name + ".bias");
     for (const Part& part : parts) {
-      matrices.push_back(source_.matrix(part.name + ".weight", part.rows, cols));
+      matrices.push_back(counted(source_.matrix(part.name + ".weight", part.rows, cols)));
       if (!any_bias) continue;
       // A part without a bias among parts with one adds nothing.
       const std::vector<float> values =
@@ -30,12 +32,7 @@ class Loader {
               : std::vector<float>(static_cast<size_t>(part.rows), 0.0f);
       bias.insert(bias.end(), values.begin(), values.end());
     }
-    std::unique_ptr<LinearWeight> weight = backend_.make_linear(matrices, bias);
-    for (const HostMatrix& matrix : matrices) {
-      done_ += static_cast<size_t>(matrix.rows * matrix.cols) * dtype_size(matrix.dtype);
-    }
-    progress_(done_, source_.total_bytes());
-    return weight;
+    return backend_.make_linear(matrices, bias);
   }
 
   std::unique_ptr<VectorWeight> vector(const std::string& name, int64_t size) {
@@ -43,10 +40,22 @@ class Loader {
   }
 
  private:
+  // Says so for each slice that is read, since one matrix alone can take seconds.
+  HostMatrix counted(HostMatrix matrix) {
+    const size_t row_bytes = static_cast<size_t>(matrix.cols) * dtype_size(matrix.dtype);
+    matrix.read = [this, row_bytes, read = std::move(matrix.read)](int64_t first, int64_t count,
+                                                                   void* out) {
+      read(first, count, out);
+      const size_t bytes = static_cast<size_t>(count) * row_bytes;
+      progress_(done_.fetch_add(bytes) + bytes, source_.total_bytes());
+    };
+    return matrix;
+  }
+
   WeightSource& source_;
   Backend& backend_;
   FunctionRef<void(size_t, size_t)> progress_;
-  size_t done_ = 0;
+  std::atomic<size_t> done_{0};
 };
 
 }  // namespace

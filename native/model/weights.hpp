@@ -45,8 +45,8 @@ struct ModelWeights {
   size_t bytes() const;
 };
 
-// Hands every weight to the backend. `progress(done_bytes, total_bytes)` is called after each and
-// may throw to abort.
+// Hands every weight to the backend. `progress(done_bytes, total_bytes)` is called after each slice
+// of a matrix, on any of the backend's threads and out of order; it may throw to abort.
 ModelWeights load_weights(const ModelConfig& config, WeightSource& source, Backend& backend,
                           FunctionRef<void(size_t, size_t)> progress);
 

@@ -1,6 +1,7 @@
 /** The ends that an answer and an engine can take, within one process. */
 import { Engine, type GenerateRequest } from 'block-attention';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadSmall } from './programs/support.mjs';
 
 const OPTIONS = { threads: 2, cacheBytes: 8 << 20 };
 const request = (more: Partial<GenerateRequest> = {}): GenerateRequest => ({
@@ -108,6 +109,28 @@ describe('loading', () => {
       throw new RangeError('the caller’s');
     };
     await expect(Engine.load('models/tiny-rag', { ...OPTIONS, onProgress })).rejects.toThrow(RangeError);
+  });
+
+  it('is aborted in the middle of a large matrix', async () => {
+    const controller = new AbortController();
+    let progress = 0;
+    let abortedAt = 0;
+    const onProgress = ({ done, total }: { done: number; total: number }) => {
+      progress = done / total;
+      if (abortedAt > 0 || progress < 0.05) return;
+      abortedAt = progress;
+      controller.abort();
+    };
+    // Most of it is one embedding.
+    const loading = loadSmall(undefined, {
+      config: { vocabSize: 131_072, hiddenSize: 1024 },
+      onProgress,
+      signal: controller.signal,
+    });
+    await expect(loading).rejects.toMatchObject({ code: 'ABORTED' });
+    expect(abortedAt).toBeGreaterThan(0);
+    expect(abortedAt).toBeLessThan(0.5);
+    expect(progress).toBeLessThan(0.7);
   });
 
   it('is aborted by its signal', async () => {

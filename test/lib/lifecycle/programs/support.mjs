@@ -30,8 +30,27 @@ export const OPTIONS = {
 };
 
 /**
+ * Greedy, and nothing else.
+ *
+ * @type {import('#lib/native.js').NativeSampling}
+ */
+export const SAMPLING = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  seed: 0,
+  topLogprobs: -1,
+  logitBias: [],
+};
+
+/**
  * @param {(events: import('#lib/native.js').NativeEvent[]) => void} onEvents
- * @param {{ config?: Partial<typeof CONFIG>, onProgress?: () => void }} more
+ * @param {{ config?: Partial<typeof CONFIG>, signal?: AbortSignal,
+ *   onProgress?: (progress: import('#lib/native.js').NativeLoadProgress) => void }} more
  */
 export function loadSmall(onEvents = () => undefined, more = {}) {
   return loadNativeEngine(
@@ -40,6 +59,7 @@ export function loadSmall(onEvents = () => undefined, more = {}) {
     OPTIONS,
     onEvents,
     more.onProgress ?? (() => undefined),
+    more.signal,
   );
 }
 
@@ -58,18 +78,7 @@ export function generation(id, maxTokens) {
     generation: {
       maxTokens,
       stopTokens: [],
-      sampling: {
-        temperature: 0,
-        topK: 0,
-        topP: 1,
-        minP: 0,
-        repetitionPenalty: 1,
-        presencePenalty: 0,
-        frequencyPenalty: 0,
-        seed: 0,
-        topLogprobs: -1,
-        logitBias: [],
-      },
+      sampling: SAMPLING,
       history: new Int32Array(),
     },
   };
