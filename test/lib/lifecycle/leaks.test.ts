@@ -33,6 +33,22 @@ describe('500 generations over a cache that is too small', () => {
   }, 60_000);
 });
 
+describe('the memory that V8 is told of', () => {
+  it('is that of the weights, the activations and the pages that were ever used, until close', async () => {
+    const report = reportOf(await runProgram('external-memory.mjs', [], ['--expose-gc']));
+    const context = JSON.stringify(report);
+    const { weightBytes = 0, blockBytes = 0, ...grown } = report as Record<string, number>;
+    const mebibyte = 1 << 20;
+    expect(blockBytes, context).toBeGreaterThan(4 * mebibyte);
+    expect(grown.loaded, context).toBeGreaterThan(weightBytes);
+    expect(grown.loaded, context).toBeLessThan(weightBytes + 16 * mebibyte);
+    expect(Math.abs((grown.used ?? 0) - blockBytes), context).toBeLessThan(mebibyte);
+    expect(Math.abs(grown.usedAgain ?? 0), context).toBeLessThan(mebibyte);
+    expect(Math.abs((grown.usedMore ?? 0) - blockBytes), context).toBeLessThan(mebibyte);
+    expect(Math.abs(grown.closed ?? 0), context).toBeLessThan(mebibyte);
+  }, 60_000);
+});
+
 describe.runIf(process.platform === 'linux')('a process whose address space is limited', () => {
   it('is told OUT_OF_MEMORY of whatever there is no room for, and goes on', async () => {
     expect(reportOf(await runProgram('limited-memory.mjs'))).toEqual({
