@@ -4,7 +4,9 @@
  */
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CONFIG, OPTIONS, SAMPLING } from './lifecycle/programs/support.mjs';
 
 type Method = (this: unknown, ...args: unknown[]) => unknown;
 type Native = Record<'submit' | 'abort' | 'release' | 'stats' | 'close', Method> & {
@@ -23,6 +25,7 @@ const addon: Addon = createRequire(import.meta.url)('bindings')({
 type Fields = Record<string, unknown>;
 
 const config = (): Fields => ({
+  ...CONFIG,
   vocabSize: 64,
   hiddenSize: 32,
   intermediateSize: 32,
@@ -30,34 +33,18 @@ const config = (): Fields => ({
   numHeads: 2,
   numKvHeads: 1,
   headDim: 16,
-  rmsNormEps: 1e-5,
-  tieWordEmbeddings: true,
-  qkNorm: false,
   windows: [0, 0],
-  invFreq: [1, 0.1, 0.01, 0.001, 0.0001, 0.00001, 0.000001, 0.0000001],
-  ropeAttentionFactor: 1,
+  invFreq: CONFIG.invFreq.slice(0, 8),
 });
 const weights = (): Fields => ({ seed: 1, dtype: 'bf16' });
 const options = (): Fields => ({
-  device: 'cpu',
+  ...OPTIONS,
   threads: 1,
-  kvDtype: 'bf16',
   cacheBytes: 1 << 20,
   maxBatchTokens: 16,
   maxPositions: 1000,
 });
-const sampling = (): Fields => ({
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  seed: 0,
-  topLogprobs: 0,
-  logitBias: [[3, 1]],
-});
+const sampling = (): Fields => ({ ...SAMPLING, topLogprobs: 0, logitBias: [[3, 1]] });
 const params = (): Fields => ({
   maxTokens: 3,
   stopTokens: [63],
@@ -87,6 +74,7 @@ const NEVER: [string, () => unknown][] = [
   ['-1e308', () => -1e308],
   ['1e308', () => 1e308],
   ['a fraction', () => -0.5],
+  ['2^53', () => 2 ** 53],
   ['2^64', () => 2 ** 64],
   ['-2^63', () => -(2 ** 63)],
   ['a bigint', () => 1n],
@@ -197,6 +185,16 @@ describe('the native addon', () => {
       ).toBe('passed on');
     }
   }
+
+  it('exports what is tested here, and nothing else', () => {
+    const functions = Object.entries(addon).filter(([, value]) => typeof value === 'function');
+    expect(functions.map(([name]) => name)).toEqual(['load']);
+    const methods = Object.getOwnPropertyNames(Object.getPrototypeOf(engine));
+    expect(methods.sort()).toEqual(['abort', 'close', 'constructor', 'release', 'stats', 'submit']);
+    const loading = addon.load(config(), weights(), options(), ignore, ignore);
+    expect(Object.keys(loading)).toEqual(['promise', 'abort']);
+    return loading.promise.then((loaded) => loaded.close());
+  });
 
   it('checks the arguments of load', () => {
     for (const [name, value] of NEVER) {
@@ -322,6 +320,56 @@ describe('the native addon', () => {
     await works();
   });
 
+  it('survives shared memory that another thread writes to all the time', async () => {
+    const shared = new Int32Array(new SharedArrayBuffer(4000));
+    const writer = new Worker(
+      `const { workerData } = require('node:worker_threads');
+      for (let i = 0; ; i++) workerData[i % workerData.length] = i % 70;`,
+      { eval: true, workerData: shared },
+    );
+    while (Atomics.load(shared, 999) === 0) await new Promise((done) => setImmediate(done));
+    const outcomes = new Set<string>();
+    for (let round = 0; round < 200; round++) {
+      const id = nextId++;
+      outcomes.add(
+        outcome(() => {
+          engine.submit([sequence({ id, tokens: shared.subarray(0, 100) })]);
+          engine.release(id);
+        }),
+      );
+    }
+    await writer.terminate();
+    expect(['accepted', 'INVALID_ARGUMENT', 'OUT_OF_PAGES']).toEqual(expect.arrayContaining([...outcomes]));
+    while (engine.stats().running !== 0) await new Promise((done) => setImmediate(done));
+    await works();
+  });
+
+  it('survives buffers that shrink while they are read', async () => {
+    // Of ES2024; TypeScript's library does not know it yet.
+    const Resizable = ArrayBuffer as unknown as new (
+      bytes: number,
+      more: { maxByteLength: number },
+    ) => ArrayBuffer & { resize(bytes: number): void };
+    for (const bytes of [0, 4, 10]) {
+      const buffer = new Resizable(400, { maxByteLength: 4000 });
+      const tokens = new Int32Array(buffer);
+      const spec = Object.defineProperty(sequence({ tokens }), 'offset', {
+        get() {
+          buffer.resize(bytes);
+          return 0;
+        },
+      });
+      expect(outcome(() => engine.submit([spec]))).toBe(bytes === 0 ? 'INVALID_ARGUMENT' : 'accepted');
+      engine.release(spec.id as number);
+    }
+    const buffer = new Resizable(400, { maxByteLength: 4000 });
+    const behind = new Int32Array(buffer, 200, 10);
+    buffer.resize(100);
+    expect(outcome(() => engine.submit([sequence({ tokens: behind })]))).toBe('INVALID_ARGUMENT');
+    while (engine.stats().running !== 0) await new Promise((done) => setImmediate(done));
+    await works();
+  });
+
   it('survives getters that change or use what is being read', async () => {
     const spec = sequence();
     const tokens = new Int32Array([1, 2, 3]);
@@ -367,6 +415,40 @@ describe('the native addon', () => {
     expect(() => Reflect.apply(NativeEngine, {}, [])).toThrow();
     class Derived extends NativeEngine {}
     expect(() => new Derived()).toThrow();
+  });
+
+  it('does not leave its thread', () => {
+    const { port1 } = new MessageChannel();
+    const clone = expect.objectContaining({ name: 'DataCloneError' });
+    expect(() => port1.postMessage(engine.submit)).toThrow(clone);
+    expect(() => port1.postMessage(addon)).toThrow(clone);
+    // Its methods stay behind: what arrives elsewhere is its `info`, and no engine.
+    expect(structuredClone(engine)).toEqual({ info: engine.info });
+    port1.close();
+  });
+
+  it('checks its arguments in another thread, too, while this one uses it', async () => {
+    const worker = new Worker(new URL('./hostile-worker.mjs', import.meta.url), {
+      workerData: { config: config(), weights: weights(), options: options() },
+    });
+    const said = new Promise((done, failed) => {
+      worker.once('message', done);
+      worker.once('error', failed);
+    });
+    let running = true;
+    void said.then(() => {
+      running = false;
+    });
+    while (running) await works();
+    expect(await said).toEqual({
+      load: 'INVALID_ARGUMENT',
+      submit: 'INVALID_ARGUMENT',
+      abort: 'INVALID_ARGUMENT',
+      release: 'INVALID_ARGUMENT',
+      foreign: 'TypeError',
+      closed: 'CLOSED',
+    });
+    expect(await worker.terminate()).toBeTypeOf('number');
   });
 
   it('says CLOSED after close, also when a getter closes it', async () => {
