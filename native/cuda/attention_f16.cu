@@ -1,0 +1,9 @@
+#include "cuda/attention_launch.cuh"
+
+namespace block_attention::cuda {
+
+void launch_attention_f16(Device& device, AttentionKernel kernel, const AttentionLaunch& launch) {
+  launch_attention_of<F16>(device, kernel, launch);
+}
+
+}  // namespace block_attention::cuda
