@@ -10,6 +10,7 @@ import { BlockAttentionError, toBlockAttentionError } from './errors.js';
 
 export type DType = 'bf16' | 'f16' | 'f32';
 export type KvDType = 'bf16' | 'f32';
+export type Device = 'auto' | 'cpu' | 'cuda' | 'cuda-emulated';
 
 /** The decoder's shape; see native/model/model_config.hpp. */
 export interface NativeModelConfig {
@@ -49,11 +50,17 @@ export type NativeWeights =
   | { seed: number; dtype: DType };
 
 export interface NativeEngineOptions {
-  device: 'cpu';
+  /** 'auto': the GPU if there is one, else the CPU. 'cuda-emulated' is in test builds only. */
+  device: Device;
   threads: number;
-  kvDtype: KvDType;
-  /** Bytes of the KV pool; cut down to whole pages. */
-  cacheBytes: number;
+  /** The bits of a row depend on that row alone: always so on the CPU, and on a GPU at the price of speed. */
+  deterministic: boolean;
+  /** Unless said, bf16 on the CPU, and the type of the activations on a GPU, which takes no other. */
+  kvDtype?: KvDType | undefined;
+  /** Bytes of the KV pool; cut down to whole pages. Unless said, a quarter of `memoryBytes`, or most of a GPU's free memory. */
+  cacheBytes?: number | undefined;
+  /** Memory that this process may use. */
+  memoryBytes: number;
   /** Most rows of one step. */
   maxBatchTokens: number;
   /** No sequence may end behind this position of its prompt, maxTokens included. */
@@ -65,6 +72,10 @@ export interface NativeEngineInfo {
   device: string;
   /** Names whatever of the device changes a bit of the results: equal numerics, equal bits. Not the number of threads. */
   numerics: string;
+  /** Why a GPU that 'auto' would have taken was not; empty otherwise. */
+  deviceProblem: string;
+  /** Of the cached keys and values. */
+  kvDtype: DType;
   pageTokens: number;
   pageBytes: number;
   /** Pages in the pool. */
@@ -188,16 +199,26 @@ interface NativeAddon {
   ): { promise: Promise<NativeEngine>; abort(): void };
 }
 
-let addon: NativeAddon | undefined;
+/** The one that computes, and one for tests whose GPU is an emulation. */
+type AddonName = 'block_attention' | 'block_attention_emulated';
 
-function loadAddon(): NativeAddon {
+const addons = new Map<AddonName, NativeAddon>();
+
+function loadAddon(name: AddonName): NativeAddon {
+  let addon = addons.get(name);
   if (addon === undefined) {
     const require = createRequire(import.meta.url);
     // `bindings` guesses its root from stack traces, which bundlers break: it is told instead.
     const root = dirname(dirname(fileURLToPath(import.meta.url)));
     try {
-      addon = require('bindings')({ bindings: 'block_attention', module_root: root }) as NativeAddon;
+      addon = require('bindings')({ bindings: name, module_root: root }) as NativeAddon;
+      addons.set(name, addon);
     } catch (error) {
+      if (name === 'block_attention_emulated') {
+        throw new BlockAttentionError('UNSUPPORTED', 'device "cuda-emulated" is in builds for tests only', {
+          cause: error,
+        });
+      }
       throw new BlockAttentionError(
         'NATIVE_UNAVAILABLE',
         `The native addon of block-attention could not be loaded on ${process.platform}-${process.arch}. ` +
@@ -232,7 +253,9 @@ export async function loadNativeEngine(
   onProgress: (progress: NativeLoadProgress) => void,
   signal?: AbortSignal,
 ): Promise<NativeEngine> {
-  const native = loadAddon();
+  const native = loadAddon(
+    options.device === 'cuda-emulated' ? 'block_attention_emulated' : 'block_attention',
+  );
   if (signal?.aborted) throw new BlockAttentionError('ABORTED', 'Loading was aborted before it began.');
   let thrown: { error: unknown } | undefined;
   const abort = () => loading?.abort();

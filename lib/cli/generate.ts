@@ -18,9 +18,10 @@ interface GenerateOptions {
   attention?: 'block' | 'full';
   maxTokens?: number;
   temperature?: number;
-  device: 'auto' | 'cpu';
+  device: 'auto' | 'cpu' | 'cuda';
+  deterministic?: boolean;
   threads?: number;
-  kvDtype: 'bf16' | 'f32';
+  kvDtype?: 'bf16' | 'f32';
   cacheBytes?: number;
 }
 
@@ -49,14 +50,17 @@ export function generateCommand(context: CommandContext): Command {
     .addOption(new Option('--attention <mode>', 'for the questions').choices(['block', 'full']))
     .option('--max-tokens <n>', 'longest answer to a question', parseCount)
     .option('--temperature <t>', 'for the questions', parseNumber)
-    .addOption(new Option('--device <name>', 'where to compute').choices(['auto', 'cpu']).default('auto'))
+    .addOption(
+      new Option('--device <name>', 'where to compute').choices(['auto', 'cpu', 'cuda']).default('auto'),
+    )
+    .option('--deterministic', 'results of a GPU that do not depend on what else runs')
     .option('--threads <n>', 'threads that compute (default: all)', parseCount)
     .addOption(
-      new Option('--kv-dtype <type>', 'type of cached states').choices(['bf16', 'f32']).default('bf16'),
+      new Option('--kv-dtype <type>', 'type of cached states (default: bf16)').choices(['bf16', 'f32']),
     )
     .option(
       '--cache-bytes <bytes>',
-      'size of the cache, e.g. 512M or 4G (default: a quarter of the memory)',
+      'size of the cache, e.g. 512M or 4G (default: a quarter of the memory, 85% of what is free on a GPU)',
       parseBytes,
     )
     .addHelpText('after', HELP)
@@ -99,9 +103,10 @@ async function run(
 }
 
 function loadOptions(options: GenerateOptions, context: CommandContext): LoadOptions {
-  const { device, threads, kvDtype, cacheBytes } = options;
+  const { device, deterministic, threads, kvDtype, cacheBytes } = options;
   return {
     device,
+    deterministic,
     threads,
     kvDtype,
     cacheBytes,

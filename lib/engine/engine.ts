@@ -50,6 +50,8 @@ export class Engine {
   readonly model: ModelInfo;
   /** What computes, e.g. "cpu avx2, 2 threads". */
   readonly device: string;
+  /** Why device 'auto' did not take a GPU, e.g. "no NVIDIA driver was found"; undefined if it did, or was not asked. */
+  readonly deviceProblem: string | undefined;
   readonly #native: NativeEngine;
   readonly #cache: BlockCache;
   readonly #context: RunContext;
@@ -94,7 +96,7 @@ export class Engine {
           : new ChatFormat(parts.chatTemplate, renderTemplate),
       keys: new KeyScheme({
         modelId: randomUUID(),
-        kvLayout: `${parts.kvDtype} pages of ${native.info.pageTokens}`,
+        kvLayout: `${native.info.kvDtype} pages of ${native.info.pageTokens}`,
         numerics: native.info.numerics,
         invFreq: config.native.invFreq,
         ropeAttentionFactor: config.native.ropeAttentionFactor,
@@ -104,6 +106,7 @@ export class Engine {
     };
     if (tokenizer !== undefined) abandonedTokenizers.register(this.#context, tokenizer);
     this.device = native.info.device;
+    this.deviceProblem = native.info.deviceProblem || undefined;
     this.model = {
       architecture: config.architecture,
       vocabSize: config.native.vocabSize,

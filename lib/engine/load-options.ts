@@ -1,17 +1,39 @@
 /** Options of loading a model, and their defaults. */
 import { availableParallelism, totalmem } from 'node:os';
-import { BlockAttentionError } from '../errors.js';
-import type { DType, KvDType, NativeEngineOptions, NativeLoadProgress } from '../native.js';
-import { checkChoice, checkFields, checkFunction, checkInteger, checkSignal, optional } from './checks.js';
+import type { Device, DType, KvDType, NativeEngineOptions, NativeLoadProgress } from '../native.js';
+import {
+  checkBoolean,
+  checkChoice,
+  checkFields,
+  checkFunction,
+  checkInteger,
+  checkSignal,
+  optional,
+} from './checks.js';
 
 export interface LoadOptions {
-  /** Where to compute. 'auto' (the default) takes the best that there is; this build has the CPU. */
-  device?: 'auto' | 'cpu' | undefined;
+  /**
+   * Where to compute. 'auto' (the default) takes an NVIDIA GPU of compute capability 8.0 or later if there is one and the
+   * addon was built with CUDA, else the CPU, and says why in `engine.deviceProblem`. 'cuda' fails with DEVICE_UNAVAILABLE
+   * instead. ('cuda-emulated' runs the GPU's kernels on the CPU, in test builds only.)
+   */
+  device?: Device | undefined;
   /** Threads that compute, the engine's own included; unless said, as many as the process may use. */
   threads?: number | undefined;
-  /** Type of the cached keys and values: 'bf16' (the default), or 'f32' at twice the memory. */
+  /**
+   * A GPU's results, too, do not depend on what else runs: linear layers go through kernels of our own instead of the
+   * faster cuBLASLt. The CPU's never do. false unless said.
+   */
+  deterministic?: boolean | undefined;
+  /**
+   * Type of the cached keys and values: 'bf16' (the default), or 'f32' at twice the memory. On a GPU they are of the
+   * activations' type: f16 for f16 weights, else bf16.
+   */
   kvDtype?: KvDType | undefined;
-  /** Bytes for the KV states of cached blocks and of running answers; unless said, a quarter of the memory. */
+  /**
+   * Bytes for the KV states of cached blocks and of running answers; unless said, a quarter of the memory, or 85% of what
+   * is free on a GPU once the weights are there (`stats().cache.capacityBytes`).
+   */
   cacheBytes?: number | undefined;
   /** Most tokens of one step, 512 unless said: more makes long prompts faster, less makes other answers wait less. */
   maxBatchTokens?: number | undefined;
@@ -37,6 +59,7 @@ export interface CheckedLoadOptions {
 const LOAD_FIELDS = [
   'device',
   'threads',
+  'deterministic',
   'kvDtype',
   'cacheBytes',
   'maxBatchTokens',
@@ -45,7 +68,7 @@ const LOAD_FIELDS = [
 ] as const satisfies readonly (keyof LoadOptions)[];
 const RANDOM_FIELDS = [...LOAD_FIELDS, 'seed', 'dtype'] as const satisfies readonly (keyof RandomOptions)[];
 
-const DEVICES = ['auto', 'cpu'] as const;
+const DEVICES = ['auto', 'cpu', 'cuda', 'cuda-emulated'] as const;
 
 export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadOptions {
   checkFields(options ?? {}, 'options', LOAD_FIELDS);
@@ -68,20 +91,21 @@ export function checkRandomOptions(
 }
 
 function checked(options: LoadOptions): CheckedLoadOptions {
-  optional(options.device, 'auto', checkDevice);
   optional(options.onProgress, undefined, (value) => checkFunction(value, 'onProgress'));
   return {
     native: {
-      device: 'cpu',
+      device: optional(options.device, 'auto', (value) => checkChoice(value, 'device', DEVICES)),
       threads: optional(options.threads, availableParallelism(), (value) =>
         checkInteger(value, 'threads', { min: 1, max: 1024 }),
       ),
-      kvDtype: optional(options.kvDtype, 'bf16', (value) =>
+      deterministic: optional(options.deterministic, false, (value) => checkBoolean(value, 'deterministic')),
+      kvDtype: optional(options.kvDtype, undefined, (value) =>
         checkChoice(value, 'kvDtype', ['bf16', 'f32'] as const),
       ),
-      cacheBytes: optional(options.cacheBytes, defaultCacheBytes(), (value) =>
+      cacheBytes: optional(options.cacheBytes, undefined, (value) =>
         checkInteger(value, 'cacheBytes', { min: 1, max: Number.MAX_SAFE_INTEGER }),
       ),
+      memoryBytes: memoryBytes(),
       maxBatchTokens: optional(options.maxBatchTokens, 512, (value) =>
         checkInteger(value, 'maxBatchTokens', { min: 1, max: 65_536 }),
       ),
@@ -91,13 +115,7 @@ function checked(options: LoadOptions): CheckedLoadOptions {
   };
 }
 
-function checkDevice(value: unknown): void {
-  if (typeof value === 'string' && !DEVICES.some((device) => device === value)) {
-    throw new BlockAttentionError('UNSUPPORTED', `device "${value}": this build has ${DEVICES.join(', ')}`);
-  }
-  checkChoice(value, 'device', DEVICES);
-}
-
+/** Of an engine on the CPU. */
 export function defaultCacheBytes(): number {
   return Math.floor(memoryBytes() / 4);
 }

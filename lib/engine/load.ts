@@ -6,7 +6,7 @@ import { defaultGeneration } from '../model/generation-config.js';
 import { namedShape } from '../model/shapes.js';
 import { openTokenizer } from '../model/tokenizer/handle.js';
 import type { GenerationDefaults, ModelConfig, TokenizerHandle } from '../model/types.js';
-import { type KvDType, loadNativeEngine, type NativeEngine, type NativeEvent } from '../native.js';
+import { loadNativeEngine, type NativeEngine, type NativeEvent } from '../native.js';
 import {
   checkLoadOptions,
   checkRandomOptions,
@@ -21,7 +21,6 @@ export interface EngineParts {
   events: { deliver(events: readonly NativeEvent[]): void };
   config: ModelConfig;
   defaults: GenerationDefaults;
-  kvDtype: KvDType;
   tokenizer: TokenizerHandle | undefined;
   chatTemplate?: ChatTemplate | undefined;
 }
@@ -67,7 +66,6 @@ export async function loadParts(
       events,
       config: folder.config,
       defaults: folder.generation,
-      kvDtype: checked.native.kvDtype,
       tokenizer: tokenizer.value,
       chatTemplate: folder.chatTemplate,
     };
@@ -100,7 +98,6 @@ export async function randomParts(
     events,
     config,
     defaults: defaultGeneration(config),
-    kvDtype: checked.native.kvDtype,
     tokenizer: undefined,
   };
 }

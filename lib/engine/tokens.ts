@@ -62,9 +62,15 @@ export class TokenSource {
     );
   }
 
+  /** A copy: the caller may go on to use what it gave. */
   #checkedIds(ids: Int32Array | readonly number[], name: string): Int32Array {
-    for (let index = 0; index < ids.length; index++)
-      checkToken(ids[index], `${name}[${index}]`, this.#vocabSize);
-    return Int32Array.from(ids);
+    const checked = new Int32Array(ids.length);
+    for (let index = 0; index < checked.length; index++) {
+      const id: unknown = ids[index];
+      // There may be a million: a name for each, in case that it is wrong, would take longest of all.
+      const isToken = typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < this.#vocabSize;
+      checked[index] = isToken ? id : checkToken(id, `${name}[${index}]`, this.#vocabSize);
+    }
+    return checked;
   }
 }

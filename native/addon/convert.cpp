@@ -16,6 +16,15 @@ DType dtype_field(const Napi::Value& value, const std::string& field) {
   wrong_type(field, "\"bf16\", \"f16\" or \"f32\"");
 }
 
+DeviceKind device_kind(const Napi::Value& value, const std::string& field) {
+  const std::string name = as_string(value, field);
+  if (name == "auto") return DeviceKind::kAuto;
+  if (name == "cpu") return DeviceKind::kCpu;
+  if (name == "cuda") return DeviceKind::kCuda;
+  if (name == "cuda-emulated") return DeviceKind::kCudaEmulated;
+  wrong_type(field, "\"auto\", \"cpu\", \"cuda\" or \"cuda-emulated\"");
+}
+
 ModelConfig model_config(const Napi::Value& value) {
   const Napi::Object object = as_object(value, "config");
   const auto integer = [&](const char* name) {
@@ -170,17 +179,22 @@ LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights,
   }
 
   const Napi::Object options_object = as_object(options, "options");
-  const std::string device = as_string(options_object.Get("device"), "options.device");
-  if (device != "cpu") {
-    throw Error(ErrorCode::kUnsupported,
-                "device \"" + device + "\": this build of the addon has the CPU backend only");
-  }
-  spec.threads =
+  spec.device.kind = device_kind(options_object.Get("device"), "options.device");
+  spec.device.threads =
       static_cast<int32_t>(as_integer(options_object.Get("threads"), "options.threads", 1, 1024));
-  spec.options.kv_dtype = dtype_field(options_object.Get("kvDtype"), "options.kvDtype");
-  if (spec.options.kv_dtype == DType::kF16) wrong_type("options.kvDtype", "\"bf16\" or \"f32\"");
-  spec.options.cache_bytes = static_cast<size_t>(
-      as_integer(options_object.Get("cacheBytes"), "options.cacheBytes", 1, kMaxSafeInteger));
+  spec.device.deterministic = as_bool(options_object.Get("deterministic"), "options.deterministic");
+  const Napi::Value kv_dtype = options_object.Get("kvDtype");
+  if (!kv_dtype.IsUndefined()) {
+    spec.options.kv_dtype = dtype_field(kv_dtype, "options.kvDtype");
+    if (spec.options.kv_dtype == DType::kF16) wrong_type("options.kvDtype", "\"bf16\" or \"f32\"");
+  }
+  spec.memory_bytes = static_cast<size_t>(
+      as_integer(options_object.Get("memoryBytes"), "options.memoryBytes", 1, kMaxSafeInteger));
+  const Napi::Value cache_bytes = options_object.Get("cacheBytes");
+  if (!cache_bytes.IsUndefined()) {
+    spec.options.cache_bytes =
+        static_cast<size_t>(as_integer(cache_bytes, "options.cacheBytes", 1, kMaxSafeInteger));
+  }
   spec.options.max_batch_tokens = static_cast<int32_t>(
       as_integer(options_object.Get("maxBatchTokens"), "options.maxBatchTokens", 1, 1 << 16));
   spec.options.max_positions =
@@ -200,6 +214,8 @@ Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("device", info.device);
   object.Set("numerics", info.numerics);
+  object.Set("deviceProblem", info.device_problem);
+  object.Set("kvDtype", dtype_name(info.kv_dtype));
   object.Set("pageTokens", info.page_tokens);
   object.Set("pageBytes", static_cast<double>(info.page_bytes));
   object.Set("pages", info.pages);

@@ -4,9 +4,11 @@
 
 #include <napi.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "addon/devices.hpp"
 #include "core/error.hpp"
 #include "engine/engine.hpp"
 #include "model/file_weights.hpp"
@@ -25,8 +27,9 @@ struct LoadSpec {
   RandomWeightsSpec random_weights;
   std::vector<std::string> files;
   std::vector<TensorLocation> tensors;
-  int32_t threads = 1;
-  EngineOptions options;
+  DeviceSpec device;
+  size_t memory_bytes = 0;  // that the process may use
+  EngineOptions options;    // cache_bytes 0: not said
 };
 
 LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights,

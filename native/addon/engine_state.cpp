@@ -8,7 +8,6 @@
 
 #include "addon/engine_wrap.hpp"
 #include "addon/guard.hpp"
-#include "cpu/cpu_backend.hpp"
 #include "model/file_weights.hpp"
 #include "model/random_weights.hpp"
 
@@ -24,14 +23,18 @@ std::unique_ptr<Engine> make_engine(LoadSpec& spec, const std::atomic<bool>& abo
   } else {
     source = std::make_unique<FileWeights>(spec.files, spec.tensors);
   }
-  std::unique_ptr<Backend> backend = make_cpu_backend(spec.threads);
+  ChosenDevice device = choose_device(spec.device);
   ModelWeights weights =
-      load_weights(spec.config, *source, *backend, [&](size_t done, size_t total) {
+      load_weights(spec.config, *source, *device.backend, [&](size_t done, size_t total) {
         if (aborted) throw Error(ErrorCode::kAborted, "loading was aborted");
         progress(done, total);
       });
-  return std::make_unique<Engine>(std::move(spec.config), std::move(backend), std::move(weights),
-                                  spec.options, std::move(sink));
+  EngineOptions& options = spec.options;
+  options.device_problem = std::move(device.problem);
+  if (options.cache_bytes == 0) options.cache_bytes = device.backend->default_cache_bytes();
+  if (options.cache_bytes == 0) options.cache_bytes = spec.memory_bytes / 4;
+  return std::make_unique<Engine>(std::move(spec.config), std::move(device.backend),
+                                  std::move(weights), options, std::move(sink));
 }
 
 }  // namespace

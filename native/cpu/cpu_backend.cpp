@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include "core/error.hpp"
@@ -50,7 +51,14 @@ class CpuBackend final : public Backend {
     return std::string("cpu ") + family + ", f32, cuts of " + std::to_string(kCutKeys) + " keys";
   }
   DType activation_dtype() const override { return DType::kF32; }
+  DType kv_dtype(std::optional<DType> asked) const override {
+    if (asked == DType::kF16)
+      throw Error(ErrorCode::kUnsupported,
+                  "kvDtype f16: the CPU keeps keys and values in bf16 or f32");
+    return asked.value_or(DType::kBF16);
+  }
   int64_t logits_rows() const override { return kLogitsRows; }
+  size_t default_cache_bytes() const override { return 0; }
   Buffer allocate(size_t bytes) override { return allocate_host_memory(bytes); }
 
   std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts,
@@ -133,6 +141,7 @@ class CpuBackend final : public Backend {
               std::span<SampledToken> out) override {
     sampler_.sample(logits, rows, out);
   }
+  void begin_step() override {}
   void finish_step() override {}
 
  private:

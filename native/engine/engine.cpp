@@ -40,13 +40,19 @@ Engine::Engine(ModelConfig config, std::unique_ptr<Backend> backend, ModelWeight
   if (max_batch_tokens_ < 1)
     throw Error(ErrorCode::kInvalidArgument, "maxBatchTokens must be at least 1");
   const KvShape shape = {config_.num_layers, config_.num_kv_heads, config_.head_dim,
-                         options.kv_dtype};
+                         backend_->kv_dtype(options.kv_dtype)};
   const size_t page_bytes = backend_->kv_page_bytes(shape);
   const int32_t pages = pages_in(options.cache_bytes, page_bytes);
   kv_ = backend_->make_kv_storage(shape, pages);
   pool_ = std::make_shared<PagePool>(pages, kv_->page_tokens());
   forward_ = std::make_unique<Forward>(config_, weights_, *backend_, *kv_, max_batch_tokens_);
-  info_ = {backend_->description(), backend_->numerics(), kv_->page_tokens(), page_bytes, pages,
+  info_ = {backend_->description(),
+           options.device_problem,
+           backend_->numerics(),
+           shape.dtype,
+           kv_->page_tokens(),
+           page_bytes,
+           pages,
            weights_.bytes()};
   try {
     thread_ = std::thread([this] { run(); });
@@ -297,6 +303,7 @@ void Engine::run_step() {
     sampling_rows_.push_back(scheduled_[static_cast<size_t>(index)].sequence->sampling_row());
   }
   if (sampled_.size() < outputs.size()) sampled_.resize(outputs.size());
+  backend_->begin_step();
   forward_->run(step, outputs, [&](const Tensor& logits, size_t first) {
     const auto count = static_cast<size_t>(logits.rows);
     backend_->sample(logits, std::span(sampling_rows_).subspan(first, count),

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -24,16 +25,20 @@
 namespace block_attention {
 
 struct EngineOptions {
-  DType kv_dtype = DType::kBF16;
+  std::optional<DType> kv_dtype;  // unless said, what the backend prefers
   size_t cache_bytes = 0;
   int32_t max_batch_tokens = 0;
+  // For info(): why the device is not the one that would have been preferred.
+  std::string device_problem = {};
   // A prompt and its answer end before this position: bounds the RoPE table.
   int32_t max_positions = 1 << 20;
 };
 
 struct EngineInfo {
   std::string device;
-  std::string numerics;  // Backend::numerics()
+  std::string device_problem;  // EngineOptions::device_problem
+  std::string numerics;        // Backend::numerics()
+  DType kv_dtype = DType::kBF16;
   int32_t page_tokens = 0;
   size_t page_bytes = 0;
   int32_t pages = 0;

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -90,10 +91,16 @@ class Backend {
   // Of what linear layers and attention read and write. The residual stream and the logits are
   // float32 on every backend.
   virtual DType activation_dtype() const = 0;
+  // Of keys and values, if `asked` is what a caller wants, or does not say. Throws
+  // Error(kUnsupported). Once the weights are made.
+  virtual DType kv_dtype(std::optional<DType> asked) const = 0;
   // Rows of logits to compute and sample at a time: bounds the memory, and reads the LM head once
   // for that many.
   virtual int64_t logits_rows() const = 0;
 
+  // For a cache of which nobody said how large it may be, once the weights are made: of a device
+  // with memory of its own. 0: the process's memory is the caller's to deal out.
+  virtual size_t default_cache_bytes() const = 0;
   // Throws Error(kOutOfMemory).
   virtual Buffer allocate(size_t bytes) = 0;
 
@@ -145,6 +152,9 @@ class Backend {
   virtual void rope_rotate(const KvStorage& kv, std::span<const PageId> pages, int32_t length,
                            int32_t layer, int32_t delta, const Tensor& out_k,
                            const Tensor& out_v) = 0;
+
+  // Comes first in every step. Forgets what a step that failed has left.
+  virtual void begin_step() = 0;
 
   // Draws one token per row of logits [rows, vocab] (not kept intact). `rows` and `out` must stay
   // until finish_step(), which fills in `out`.

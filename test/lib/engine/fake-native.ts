@@ -106,6 +106,8 @@ export class FakeNative implements NativeEngine {
     this.info = {
       device: 'fake',
       numerics: 'fake',
+      deviceProblem: '',
+      kvDtype: 'bf16',
       pageTokens: this.#options.pageTokens,
       pageBytes: 100,
       pages: this.#options.pages,

@@ -344,10 +344,12 @@ describe('a request that fails', () => {
 describe('load options', () => {
   it('have defaults', () => {
     const { native, signal } = checkLoadOptions(undefined);
-    expect(native).toMatchObject({ device: 'cpu', kvDtype: 'bf16', maxBatchTokens: 512 });
+    expect(native).toMatchObject({ device: 'auto', deterministic: false, maxBatchTokens: 512 });
+    expect(native.kvDtype).toBeUndefined();
+    expect(native.cacheBytes).toBeUndefined();
     expect(native.threads).toBeGreaterThan(0);
-    expect(native.cacheBytes).toBeGreaterThan(1 << 20);
-    expect(Number.isSafeInteger(native.cacheBytes)).toBe(true);
+    expect(native.memoryBytes).toBeGreaterThan(1 << 20);
+    expect(Number.isSafeInteger(native.memoryBytes)).toBe(true);
     expect(signal).toBeUndefined();
     expect(checkRandomOptions({})).toMatchObject({ seed: 0, dtype: 'bf16' });
   });
@@ -355,8 +357,9 @@ describe('load options', () => {
   it('are taken as they say', () => {
     expect(
       checkRandomOptions({
-        device: 'auto',
+        device: 'cpu',
         threads: 3,
+        deterministic: true,
         kvDtype: 'f32',
         cacheBytes: 1000,
         maxBatchTokens: 7,
@@ -364,14 +367,22 @@ describe('load options', () => {
         dtype: 'f32',
       }),
     ).toMatchObject({
-      native: { device: 'cpu', threads: 3, kvDtype: 'f32', cacheBytes: 1000, maxBatchTokens: 7 },
+      native: {
+        device: 'cpu',
+        threads: 3,
+        deterministic: true,
+        kvDtype: 'f32',
+        cacheBytes: 1000,
+        maxBatchTokens: 7,
+      },
       seed: 5,
       dtype: 'f32',
     });
   });
 
   it.each([
-    [{ device: 'cuda' }, 'UNSUPPORTED', /device "cuda"/],
+    [{ device: 'tpu' }, 'INVALID_ARGUMENT', /^device/],
+    [{ deterministic: 1 }, 'INVALID_ARGUMENT', /^deterministic/],
     [{ device: 1 }, 'INVALID_ARGUMENT', /^device/],
     [{ threads: 0 }, 'INVALID_ARGUMENT', /^threads/],
     [{ kvDtype: 'f16' }, 'INVALID_ARGUMENT', /^kvDtype/],

@@ -49,7 +49,6 @@ export function setUp(options: SetUpOptions = {}) {
       sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1 },
       given: [],
     },
-    kvDtype: 'bf16',
     tokenizer,
   });
   return { engine, native };

@@ -1,7 +1,7 @@
 /**
- * Nothing that the package does holds up the event loop: not loading, not tokenising, not computing. The goal on a machine
- * of its own is 10 ms at the 99th percentile and 50 ms at most; a busy machine makes any loop late, so what an idle loop
- * sees under the same load comes on top.
+ * Nothing that the package does holds up the event loop: not loading, not tokenising, not computing. The bounds are 10 ms
+ * at the 99th percentile and 50 ms at most. A busy machine makes any loop late, so they count as they are where an idle
+ * loop under the same load from elsewhere keeps half of them; otherwise what that loop sees comes on top.
  */
 import { describe, expect, it } from 'vitest';
 import { reportOf, runProgram } from './child.js';
@@ -12,25 +12,45 @@ interface Delay {
   milliseconds: number;
 }
 
+const PHASES = [
+  'load a model',
+  'load a tokenizer',
+  'tokenise a megabyte',
+  'take a quarter of a million ids',
+  'compute long steps',
+  'stream 64 answers',
+];
+
+const P99 = 10;
+const MAX = 50;
+
 describe('the event loop', () => {
-  it('stays free', async () => {
-    const { delays, tooLong, tokens } = reportOf(await runProgram('event-loop.mjs', [], ['--expose-gc'])) as {
+  it('stays free', async ({ annotate }) => {
+    const { delays, outcomes, tokens } = reportOf(
+      await runProgram('event-loop.mjs', [], ['--expose-gc']),
+    ) as {
       delays: Record<string, Delay>;
-      tooLong: boolean;
+      outcomes: string[];
       tokens: number;
     };
     const { 'control before': before, 'control after': after, ...phases } = delays;
+    expect(Object.keys(phases)).toEqual(PHASES);
+    expect(outcomes).toEqual(['PROMPT_TOO_LONG', 'PROMPT_TOO_LONG', 'length']);
+    expect(tokens).toBeGreaterThan(1000);
+
     const control = {
       p99: Math.max(before?.p99 ?? 0, after?.p99 ?? 0),
       max: Math.max(before?.max ?? 0, after?.max ?? 0),
     };
-    expect(Object.keys(phases)).toHaveLength(4);
-    expect(tooLong).toBe(true);
-    expect(tokens).toBeGreaterThan(100);
+    const isQuiet = control.p99 <= P99 / 2 && control.max <= MAX / 2;
+    const bounds = isQuiet
+      ? { p99: P99, max: MAX }
+      : { p99: P99 + 4 * control.p99, max: 2 * MAX + 4 * control.max };
+    const context = `${isQuiet ? 'absolute' : 'relative'} bounds ${JSON.stringify(bounds)}: ${JSON.stringify(delays)}`;
+    await annotate(context);
     for (const [name, { p99, max }] of Object.entries(phases)) {
-      const context = `${name}: ${JSON.stringify(delays)}`;
-      expect(p99, context).toBeLessThan(10 + 4 * control.p99);
-      expect(max, context).toBeLessThan(100 + 4 * control.max);
+      expect(p99, `${name}, p99, ${context}`).toBeLessThan(bounds.p99);
+      expect(max, `${name}, max, ${context}`).toBeLessThan(bounds.max);
     }
   }, 60_000);
 });

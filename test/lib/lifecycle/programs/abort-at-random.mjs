@@ -1,10 +1,11 @@
-// Generations over a cache that is too small for their documents, a third of them aborted at random moments.
+// Generations over a cache that is too small for their documents, a third of them aborted at random moments, 16 at a time.
+// Arguments: the seed, how many, and after how many to say on stderr how it goes.
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { Engine } from 'block-attention';
 import { report, until } from './support.mjs';
 
-const [seed, count] = process.argv.slice(2).map(Number);
-let state = (seed ?? 1) >>> 0;
+const [seed = 1, count = 0, interval = Number.POSITIVE_INFINITY] = process.argv.slice(2).map(Number);
+let state = seed >>> 0;
 /** @param {number} below */
 const random = (below) => {
   state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
@@ -13,7 +14,10 @@ const random = (below) => {
 
 const engine = await Engine.load('models/tiny-rag', { threads: 2, cacheBytes: 3 << 20 });
 const documents = Array.from({ length: 30 }, (_, i) => Array.from({ length: 20 + i }, () => 5 + random(200)));
-const rss = { first: 0, last: 0 };
+/** The first once half of them, or a thousand, are done: by then everything that stays has been allocated. */
+const rss = { first: 0, most: 0, last: 0 };
+const warm = Math.min(count / 2, 1000);
+const begin = performance.now();
 const outcomes = { ended: 0, aborted: 0, failed: 0 };
 /** @type {unknown[]} */
 const surprises = [];
@@ -49,12 +53,27 @@ async function generate(index) {
   }
 }
 
+function look() {
+  const now = process.memoryUsage().rss;
+  if (next >= warm && rss.first === 0) rss.first = now;
+  if (next >= warm) rss.most = Math.max(rss.most, now);
+  if (next % interval !== 0) return;
+  const { evictions, hits, misses } = engine.stats().cache;
+  const values = {
+    generations: next,
+    seconds: Math.round(performance.now() - begin) / 1000,
+    rssMiB: now >> 20,
+    ...{ hits, misses, evictions },
+  };
+  process.stderr.write(`${JSON.stringify(values)}\n`);
+}
+
 let next = 0;
 async function client() {
-  while (next < (count ?? 0)) {
+  while (next < count) {
     next += 1;
     await generate(next);
-    if (rss.first === 0 && next >= (count ?? 0) / 2) rss.first = process.memoryUsage().rss;
+    look();
     await setImmediate();
   }
 }

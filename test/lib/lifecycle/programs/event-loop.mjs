@@ -11,6 +11,7 @@ import { openTokenizer } from '#lib/model/tokenizer/handle.js';
 import { loadSmall, report } from './support.mjs';
 
 const THREADS = 2;
+const OPTIONS = { threads: THREADS, cacheBytes: 64 << 20, maxBatchTokens: 2048 };
 /** @type {Record<string, { p99: number, max: number, milliseconds: number }>} */
 const delays = {};
 
@@ -46,6 +47,7 @@ await measure('control before', control);
 await measure('load a model', async () => {
   const engine = await loadSmall(undefined, { config: { vocabSize: 32_768, hiddenSize: 1024 } });
   await engine.close();
+  await (await Engine.load('models/tiny-rag', OPTIONS)).close();
 });
 
 // The tokenizer of tiny-rag with a vocabulary of a usual size.
@@ -55,7 +57,7 @@ const json = JSON.parse(readFileSync('models/tiny-rag/tokenizer.json', 'utf8'));
 const { vocab } = json.model;
 let id = Math.max(...Object.values(vocab));
 for (const { id: added } of json.added_tokens) id = Math.max(id, added);
-for (let i = 0; i < 30_000; i++) vocab[`planted${i}`] = ++id;
+for (let i = 0; i < 125_000; i++) vocab[`planted${i}`] = ++id;
 writeFileSync(path, JSON.stringify(json));
 await measure('load a tokenizer', async () => {
   const tokenizer = await openTokenizer({ path }, { vocabSize: id + 1 });
@@ -63,20 +65,28 @@ await measure('load a tokenizer', async () => {
 });
 rmSync(folder, { recursive: true });
 
-const engine = await Engine.load('models/tiny-rag', { threads: THREADS, cacheBytes: 64 << 20 });
-let tooLong = false;
-await measure('tokenise a megabyte', async () => {
-  const text = 'Zarky is a small grey dog that lives by the river. '.repeat(20_000);
-  await engine
-    .generate({ documents: [{ text }], query: 'Who is Zarky?' })
+/** @type {string[]} */
+const outcomes = [];
+const engine = await Engine.load('models/tiny-rag', OPTIONS);
+/** @param {import('block-attention').GenerateRequest} request */
+const answer = (request) =>
+  engine
+    .generate(request)
     .result()
-    .catch((error) => {
-      tooLong = error.code === 'PROMPT_TOO_LONG';
-    });
-});
+    .then(
+      ({ finishReason }) => void outcomes.push(finishReason),
+      ({ code }) => void outcomes.push(code),
+    );
+const text = 'Zarky is a small grey dog that lives by the river. '.repeat(20_000);
+await measure('tokenise a megabyte', () => answer({ documents: [{ text }], query: 'Who is Zarky?' }));
+const ids = Array.from({ length: 250_000 }, (_, i) => 20 + (i % 1000));
+await measure('take a quarter of a million ids', () => answer({ blocks: [ids], query: [23] }));
+await measure('compute long steps', () =>
+  answer({ blocks: [ids.slice(0, 5000)], query: [23], maxTokens: 1 }),
+);
 
 let tokens = 0;
-await measure('stream 16 answers', async () => {
+await measure('stream 64 answers', async () => {
   const end = performance.now() + 1000;
   const stream = async () => {
     while (performance.now() < end) {
@@ -84,8 +94,8 @@ await measure('stream 16 answers', async () => {
       for await (const part of answer) tokens += part.tokens.length;
     }
   };
-  await Promise.all(Array.from({ length: 16 }, stream));
+  await Promise.all(Array.from({ length: 64 }, stream));
 });
 await engine.close();
 await measure('control after', control);
-report({ delays, tooLong, tokens });
+report({ delays, outcomes, tokens });

@@ -23,8 +23,10 @@ export const CONFIG = {
 export const OPTIONS = {
   device: 'cpu',
   threads: 2,
+  deterministic: false,
   kvDtype: 'bf16',
   cacheBytes: 64 << 20,
+  memoryBytes: 1 << 30,
   maxBatchTokens: 128,
   maxPositions: 100_000,
 };

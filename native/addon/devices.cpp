@@ -1,0 +1,68 @@
+#include "addon/devices.hpp"
+
+#include "core/error.hpp"
+#include "cpu/cpu_backend.hpp"
+
+#ifdef BLOCK_ATTENTION_CUDA_BACKEND
+#include "cuda/cuda_backend.hpp"
+#endif
+
+namespace block_attention::addon {
+namespace {
+
+#ifdef BLOCK_ATTENTION_CUDA_BACKEND
+// The same sources over the CUDA runtime, or over the emulation: one addon has one of them.
+#ifdef BLOCK_ATTENTION_CUDA_EMULATED
+constexpr DeviceKind kBuilt = DeviceKind::kCudaEmulated;
+#else
+constexpr DeviceKind kBuilt = DeviceKind::kCuda;
+#endif
+
+std::unique_ptr<Backend> make_gpu_backend(const DeviceSpec& spec) {
+  return cuda::make_cuda_backend({.deterministic = spec.deterministic});
+}
+#else
+constexpr DeviceKind kBuilt = DeviceKind::kCpu;
+
+std::unique_ptr<Backend> make_gpu_backend(const DeviceSpec&) { return nullptr; }
+#endif
+
+constexpr const char* kNotBuilt =
+    "this build of the addon has no CUDA backend: where nvcc is, build it by "
+    "\"npm run build:native -- --CDBLOCK_ATTENTION_CUDA=ON\"";
+
+}  // namespace
+
+ChosenDevice choose_device(const DeviceSpec& spec) {
+  ChosenDevice chosen;
+  switch (spec.kind) {
+    case DeviceKind::kCpu:
+      break;
+    case DeviceKind::kCuda:
+      if (kBuilt != DeviceKind::kCuda) throw Error(ErrorCode::kDeviceUnavailable, kNotBuilt);
+      chosen.backend = make_gpu_backend(spec);
+      break;
+    case DeviceKind::kCudaEmulated:
+      if (kBuilt != DeviceKind::kCudaEmulated)
+        throw Error(ErrorCode::kUnsupported,
+                    "device \"cuda-emulated\" is in builds for tests only");
+      chosen.backend = make_gpu_backend(spec);
+      break;
+    case DeviceKind::kAuto:
+      if (kBuilt != DeviceKind::kCuda) {
+        chosen.problem = kNotBuilt;
+        break;
+      }
+      try {
+        chosen.backend = make_gpu_backend(spec);
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::kDeviceUnavailable) throw;
+        chosen.problem = error.what();
+      }
+      break;
+  }
+  if (chosen.backend == nullptr) chosen.backend = make_cpu_backend(spec.threads);
+  return chosen;
+}
+
+}  // namespace block_attention::addon
