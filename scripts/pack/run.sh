@@ -1,0 +1,42 @@
+#!/bin/sh
+# Runs the packed project on an x86-64 Linux machine that needs no Node:
+#   ./run.sh test [arguments of vitest]     the C++ tests of the GPU, then the TypeScript tests
+#   ./run.sh bench NAME [options]           a benchmark, e.g. bench ttft --device cuda
+#   ./run.sh node FILE [arguments]          anything else
+# Unpacks itself once, beside itself or to $BLOCK_ATTENTION_FOLDER. The exit code is that of what ran.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+folder=${BLOCK_ATTENTION_FOLDER:-$here/unpacked}
+if [ ! -f "$folder/.complete" ] || [ "$here/project.tar.xz" -nt "$folder/.complete" ]; then
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  if command -v xz >/dev/null; then
+    xz -dc "$here/project.tar.xz" | tar -xf - -C "$folder"
+  else
+    python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' \
+      "$here/project.tar.xz" | tar -xf - -C "$folder"
+  fi
+  touch "$folder/.complete"
+fi
+cd "$folder"
+PATH="$folder/runtime:$PATH"
+LD_LIBRARY_PATH="$folder/runtime${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+export PATH LD_LIBRARY_PATH
+command=${1:-test}
+[ $# -eq 0 ] || shift
+case $command in
+  test)
+    failed=0
+    for program in cuda_tests; do
+      [ ! -x "runtime/$program" ] || "runtime/$program" --gtest_brief=1 || failed=1
+    done
+    node node_modules/vitest/vitest.mjs run "$@" || failed=1
+    exit $failed
+    ;;
+  bench) exec node bench/main.mjs "$@" ;;
+  node) exec node "$@" ;;
+  *)
+    sed -n '2,6p' "$here/run.sh" >&2
+    exit 2
+    ;;
+esac
