@@ -8,6 +8,6 @@ await runMain(async () => {
   const mode = process.argv.includes('--write') ? ['-i'] : ['--dry-run', '--Werror'];
   return exitCodeOf('clang-format', [
     ...mode,
-    ...filesIn(['native', 'test/native', 'bench'], /\.(cpp|hpp|cu|cuh)$/),
+    ...filesIn(['native', 'test/native', 'test/fuzz', 'bench'], /\.(cpp|hpp|cu|cuh)$/),
   ]);
 });

@@ -17,6 +17,9 @@ function hasProgram(program) {
   return outputOf(program, ['--version']) !== undefined;
 }
 
+const kEmptyFuzzer =
+  'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }\n';
+
 function hasRecentCMake() {
   const version = /version (\d+)\.(\d+)/.exec(outputOf('cmake', ['--version']) ?? '');
   if (!version) return false;
@@ -44,6 +47,17 @@ const requirements = {
   googletest: { what: 'GoogleTest', apt: 'libgtest-dev', found: () => hasHeader('gtest/gtest.h') },
   clangFormat: { what: 'clang-format', apt: 'clang-format', found: () => hasProgram('clang-format') },
   clangTidy: { what: 'clang-tidy', apt: 'clang-tidy', found: () => hasProgram('clang-tidy') },
+  clang: { what: 'clang', apt: 'clang', found: () => hasProgram('clang++') },
+  clangRuntimes: {
+    what: "the run-time libraries of clang's sanitizers",
+    apt: 'libclang-rt-dev',
+    found: () =>
+      outputOf(
+        'clang++',
+        ['-fsanitize=fuzzer,address', '-x', 'c++', '-', '-o', '/dev/null'],
+        kEmptyFuzzer,
+      ) !== undefined,
+  },
   arm64Compiler: {
     what: 'the arm64 cross compiler',
     apt: 'g++-aarch64-linux-gnu',
