@@ -39,7 +39,7 @@ file(GLOB cuda_test_kernels CONFIGURE_DEPENDS test/native/cuda/*.cu)
 wrap_cuda_sources(wrapped_test_kernels "${CMAKE_SOURCE_DIR}/test/native/cuda" wrapped_test_kernels ${cuda_test_kernels})
 add_executable(cuda_emulated_tests ${cuda_test_sources} ${emulator_tests} ${wrapped_test_kernels})
 target_include_directories(cuda_emulated_tests PRIVATE test/native)
-target_link_libraries(cuda_emulated_tests PRIVATE cuda_emulated GTest::gtest GTest::gtest_main)
+target_link_libraries(cuda_emulated_tests PRIVATE cuda_emulated block_attention_cpu GTest::gtest GTest::gtest_main)
 gtest_discover_tests(cuda_emulated_tests NO_PRETTY_VALUES DISCOVERY_MODE PRE_TEST WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
 
 # For tests of the whole engine: an addon whose GPU is the emulation (device "cuda-emulated").

@@ -4,6 +4,6 @@ file(GLOB cuda_test_kernels CONFIGURE_DEPENDS test/native/cuda/*.cu)
 add_executable(cuda_tests ${cuda_test_sources} ${cuda_test_kernels})
 target_include_directories(cuda_tests PRIVATE test/native test/native/cuda)
 target_compile_options(cuda_tests PRIVATE ${cuda_compile_options})
-target_link_libraries(cuda_tests PRIVATE block_attention_cuda GTest::gtest GTest::gtest_main)
+target_link_libraries(cuda_tests PRIVATE block_attention_cuda block_attention_cpu GTest::gtest GTest::gtest_main)
 gtest_discover_tests(cuda_tests TEST_PREFIX gpu. NO_PRETTY_VALUES DISCOVERY_MODE PRE_TEST
   WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")

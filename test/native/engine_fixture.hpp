@@ -5,9 +5,11 @@
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -54,16 +56,21 @@ class TestEngine {
     int threads = 1;
     int32_t max_batch_tokens = 64;
     int32_t pages = 256;
-    DType kv_dtype = DType::kBF16;
+    std::optional<DType> kv_dtype = {};
     Isa isa = default_isa();
+    DType weight_dtype = DType::kBF16;
+    // Instead of the CPU's.
+    std::function<std::unique_ptr<Backend>()> make_backend = {};
   };
 
   TestEngine(const ModelConfig& config, Options options) {
-    std::unique_ptr<Backend> backend = make_cpu_backend(options.threads, options.isa);
-    RandomWeights source(config, 7, DType::kBF16);
+    std::unique_ptr<Backend> backend = options.make_backend
+                                           ? options.make_backend()
+                                           : make_cpu_backend(options.threads, options.isa);
+    RandomWeights source(config, 7, options.weight_dtype);
     ModelWeights weights = load_weights(config, source, *backend, [](size_t, size_t) {});
     const KvShape shape = {config.num_layers, config.num_kv_heads, config.head_dim,
-                           options.kv_dtype};
+                           backend->kv_dtype(options.kv_dtype)};
     const size_t cache_bytes = backend->kv_page_bytes(shape) * static_cast<size_t>(options.pages);
     engine_ = std::make_unique<Engine>(
         config, std::move(backend), std::move(weights),
