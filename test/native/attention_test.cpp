@@ -130,7 +130,7 @@ TEST_P(AttentionTest, HasTheSameBitsInEverySchedule) {
     std::vector<std::vector<float>> parts(c.sequences.size());
     std::vector<int32_t> done(c.sequences.size());
     for (;;) {
-      std::vector<AttentionSetup::Chunk> chunks;
+      std::vector<CaseChunk> chunks;
       for (size_t s = 0; s < c.sequences.size(); ++s) {
         const int32_t left = c.sequences[s].rows - done[s];
         if (left == 0 || random.chance(0.2)) continue;

@@ -1,0 +1,417 @@
+#include "cuda/attention.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "attention_setup.hpp"
+#include "core/error.hpp"
+#include "test_device.hpp"
+
+namespace block_attention::cuda::test {
+namespace {
+
+using block_attention::test::attention_config;
+using block_attention::test::CaseSizes;
+using block_attention::test::fill_case;
+using block_attention::test::kNan;
+using block_attention::test::plain_attention;
+using block_attention::test::Random;
+using block_attention::test::same_bits;
+
+constexpr AttentionKernel kKernels[] = {AttentionKernel::kMma, AttentionKernel::kPlain};
+
+class CudaAttentionTest : public DeviceTest {};
+
+int32_t pick(Random& random, const std::vector<int32_t>& from) {
+  return from[static_cast<size_t>(random.between(0, static_cast<int64_t>(from.size()) - 1))];
+}
+
+struct Shape {
+  int32_t head_dim = 64;
+  int32_t group = 4;
+};
+
+AttentionCase random_case(Random& random, const Shape& shape) {
+  AttentionCase c;
+  const int32_t rotary_dim =
+      random.chance(0.7) ? shape.head_dim : std::max(2, shape.head_dim / 4 / 2 * 2);
+  c.config = attention_config(static_cast<int32_t>(random.between(1, 2)), shape.group,
+                              shape.head_dim, rotary_dim, random.chance(0.3) ? 1.2 : 1.0);
+  c.kv_dtype = random.chance(0.5) ? DType::kBF16 : DType::kF16;
+  c.window = pick(random, {0, 0, 0, 1, 16, 64, 600});
+  CaseSizes sizes;
+  const int64_t blocks = random.between(0, 3);
+  for (int64_t i = 0; i < blocks; ++i) {
+    sizes.blocks.push_back(pick(random, {1, 15, 16, 17, 63, 64, 65, 100, 200, kCutKeys + 1}));
+  }
+  sizes.sequences = static_cast<int32_t>(random.between(1, 3));
+  sizes.max_earlier = 3;
+  sizes.rows = {1, 1, 2, 5, 17, 40};
+  sizes.local_begins = {0, 0, 5, 16, 50, kCutKeys - 3};
+  sizes.q_scale = random.chance(0.3) ? 8.0f : 1.0f;
+  fill_case(random, sizes, c);
+  round_tokens(c);
+  return c;
+}
+
+std::string describe(const AttentionCase& c) {
+  std::string text = "head_dim " + std::to_string(c.config.head_dim) + ", rotary " +
+                     std::to_string(c.config.inv_freq.size() * 2) + ", kv heads " +
+                     std::to_string(c.config.num_kv_heads) + ", group " +
+                     std::to_string(c.group()) + ", " + dtype_name(c.kv_dtype) + ", window " +
+                     std::to_string(c.window);
+  for (const CaseSequence& s : c.sequences) {
+    text += "; " + std::to_string(s.earlier.size()) + " earlier, " + std::to_string(s.local_begin) +
+            " + " + std::to_string(s.rows) + " rows";
+  }
+  return text;
+}
+
+// Against float64. The rule: at most twice the error of a plain implementation that rounds the
+// rotated query, the weights and the result, plus two units of the type's rounding of the largest
+// value.
+void expect_accurate(const AttentionCase& c, AttentionSetup& setup, const std::vector<float>& out,
+                     Random& random) {
+  setup.read_pages();
+  double plain_error = 0;
+  double error = 0;
+  double largest = 0;
+  int64_t first_row = 0;
+  for (size_t s = 0; s < c.sequences.size(); ++s) {
+    for (int check = 0; check < 6; ++check) {
+      const auto row = static_cast<int32_t>(random.between(0, c.sequences[s].rows - 1));
+      const auto head = static_cast<int32_t>(random.between(0, c.config.num_heads - 1));
+      const std::vector<double> expected = plain_attention<double>(c, setup, s, row, head);
+      const std::vector<double> plain = plain_attention<double, true>(c, setup, s, row, head);
+      const float* got =
+          out.data() + (first_row + row) * c.cols() + int64_t{head} * c.config.head_dim;
+      for (size_t i = 0; i < expected.size(); ++i) {
+        ASSERT_TRUE(std::isfinite(got[i]))
+            << "sequence " << s << " row " << row << " head " << head << " dim " << i;
+        plain_error = std::max(plain_error, std::abs(plain[i] - expected[i]));
+        error = std::max(error, std::abs(double{got[i]} - expected[i]));
+        largest = std::max(largest, std::abs(expected[i]));
+      }
+    }
+    first_row += c.sequences[s].rows;
+  }
+  EXPECT_LE(error, 2 * plain_error + 2 * unit_in_last_place(largest, c.kv_dtype))
+      << "plain " << plain_error;
+}
+
+std::vector<Shape> all_shapes() {
+  std::vector<Shape> shapes;
+  for (int32_t head_dim = 16; head_dim <= 128; head_dim += 16) {
+    shapes.push_back({head_dim, 1 + head_dim / 16});
+  }
+  for (int32_t group = 1; group <= 16; ++group) shapes.push_back({group % 2 == 0 ? 64 : 16, group});
+  shapes.push_back({128, 1});
+  shapes.push_back({128, 4});
+  shapes.push_back({128, 16});
+  shapes.push_back({256, 1});
+  shapes.push_back({256, 4});
+  shapes.push_back({256, 16});
+  shapes.push_back({32, kMaxGroup});
+  return shapes;
+}
+
+TEST_F(CudaAttentionTest, EqualsThePlainFormulaInGlobalPositions) {
+  uint64_t seed = 300;
+  for (const Shape& shape : all_shapes()) {
+    Random random(++seed);
+    const AttentionCase c = random_case(random, shape);
+    SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << describe(c));
+    AttentionSetup setup(device(), c, seed);
+    const Mode mode = static_cast<Mode>(random.between(0, 2));
+    expect_accurate(c, setup, setup.whole(mode), random);
+    if (HasFailure()) return;
+  }
+}
+
+TEST_F(CudaAttentionTest, ThePlainKernelDoesToo) {
+  uint64_t seed = 400;
+  for (const Shape& shape : {Shape{16, 1}, Shape{64, 3}, Shape{112, 2}, Shape{256, 2}}) {
+    Random random(++seed);
+    const AttentionCase c = random_case(random, shape);
+    SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << describe(c));
+    AttentionSetup setup(device(), c, seed);
+    const Mode mode = static_cast<Mode>(random.between(0, 2));
+    expect_accurate(c, setup, setup.whole(mode, AttentionKernel::kPlain), random);
+    if (HasFailure()) return;
+  }
+}
+
+// However a case is run, its rows have the bits of the first run.
+void expect_same_bits(Device& device, const AttentionCase& c, AttentionKernel kernel,
+                      Random& random) {
+  AttentionSetup first(device, c, 1);
+  const std::vector<float> expected = first.whole(Mode::kFold, kernel);
+  ASSERT_TRUE(same_bits(first.whole(Mode::kSplit, kernel), expected)) << "split, same pages";
+
+  AttentionSetup other(device, c, random.bits());
+  ASSERT_TRUE(same_bits(other.whole(Mode::kSplit, kernel), expected)) << "split, other pages";
+  ASSERT_TRUE(same_bits(other.whole(Mode::kAuto, kernel), expected)) << "as the plan likes";
+
+  AttentionSetup alone(device, c, random.bits());
+  std::vector<float> joined;
+  for (const CaseChunk& chunk : whole_case(c)) {
+    const std::vector<float> rows =
+        alone.step({chunk}, static_cast<Mode>(random.between(0, 2)), kernel);
+    joined.insert(joined.end(), rows.begin(), rows.end());
+  }
+  ASSERT_TRUE(same_bits(joined, expected)) << "each sequence alone";
+
+  AttentionSetup chunked(device, c, random.bits());
+  std::vector<std::vector<float>> parts(c.sequences.size());
+  std::vector<int32_t> done(c.sequences.size());
+  for (;;) {
+    std::vector<CaseChunk> chunks;
+    for (size_t s = 0; s < c.sequences.size(); ++s) {
+      const int32_t left = c.sequences[s].rows - done[s];
+      if (left == 0 || random.chance(0.2)) continue;
+      const auto rows = static_cast<int32_t>(random.between((left + 2) / 3, left));
+      chunks.push_back({s, done[s], rows});
+      done[s] += rows;
+    }
+    const std::vector<float> out =
+        chunked.step(chunks, static_cast<Mode>(random.between(0, 2)), kernel);
+    auto at = out.begin();
+    for (const CaseChunk& chunk : chunks) {
+      parts[chunk.sequence].insert(parts[chunk.sequence].end(), at,
+                                   at + int64_t{chunk.rows} * c.cols());
+      at += int64_t{chunk.rows} * c.cols();
+    }
+    bool all = true;
+    for (size_t s = 0; s < c.sequences.size(); ++s) all = all && done[s] == c.sequences[s].rows;
+    if (all) break;
+  }
+  joined.clear();
+  for (const auto& part : parts) joined.insert(joined.end(), part.begin(), part.end());
+  ASSERT_TRUE(same_bits(joined, expected)) << "in chunks";
+}
+
+TEST_F(CudaAttentionTest, HasTheSameBitsInEverySchedule) {
+  uint64_t seed = 500;
+  for (const Shape& shape : {Shape{64, 1}, Shape{64, 4}, Shape{48, 3}, Shape{128, 2}, Shape{80, 8},
+                             Shape{256, 2}, Shape{64, 16}}) {
+    Random random(++seed);
+    const AttentionCase c = random_case(random, shape);
+    SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << describe(c));
+    expect_same_bits(device(), c, AttentionKernel::kMma, random);
+    if (HasFailure()) return;
+  }
+}
+
+TEST_F(CudaAttentionTest, ThePlainKernelHasTheSameBitsInEverySchedule) {
+  uint64_t seed = 600;
+  for (const Shape& shape : {Shape{32, 3}, Shape{80, 2}}) {
+    Random random(++seed);
+    const AttentionCase c = random_case(random, shape);
+    SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << describe(c));
+    expect_same_bits(device(), c, AttentionKernel::kPlain, random);
+    if (HasFailure()) return;
+  }
+}
+
+// Several cuts per segment and several segments: what folds and merges differ in.
+TEST_F(CudaAttentionTest, FoldsCutsAsTheMergeDoes) {
+  for (const AttentionKernel kernel : kKernels) {
+    Random random(21);
+    AttentionCase c;
+    c.config = attention_config(1, 2, 32, 32);
+    c.kv_dtype = DType::kBF16;
+    CaseSizes sizes;
+    sizes.blocks = {2 * kCutKeys + 40, 70};
+    sizes.max_earlier = 4;
+    sizes.sequences = 2;
+    sizes.rows = {1, 3};
+    sizes.q_scale = 4;
+    fill_case(random, sizes, c);
+    round_tokens(c);
+    AttentionSetup setup(device(), c, 21);
+    const std::vector<float> folded = setup.whole(Mode::kFold, kernel);
+    ASSERT_TRUE(same_bits(setup.whole(Mode::kSplit, kernel), folded));
+    ASSERT_FALSE(setup.plan().tasks().splits().empty());
+    expect_accurate(c, setup, folded, random);
+  }
+}
+
+// A block that several sequences use at other offsets is read once, by one tile with rows of all.
+TEST_F(CudaAttentionTest, SequencesShareABlock) {
+  Random random(22);
+  AttentionCase c;
+  c.config = attention_config(2, 2, 64, 64);
+  c.kv_dtype = DType::kF16;
+  CaseSizes sizes;
+  sizes.blocks = {600};
+  sizes.max_earlier = 2;
+  sizes.sequences = 5;
+  fill_case(random, sizes, c);
+  round_tokens(c);
+  AttentionSetup setup(device(), c, 22);
+  const std::vector<float> out = setup.whole(Mode::kSplit);
+  int32_t most = 0;
+  for (const AttentionTasks::SplitTask& task : setup.plan().tasks().splits()) {
+    most = std::max(most, task.members);
+  }
+  EXPECT_GE(most, 5);
+  expect_accurate(c, setup, out, random);
+  ASSERT_TRUE(same_bits(setup.whole(Mode::kFold), out));
+}
+
+TEST_F(CudaAttentionTest, SharpAndFlatScoresStayFinite) {
+  for (const AttentionKernel kernel : kKernels) {
+    for (const float q_scale : {0.0f, 1e-20f, 1000.0f, 1e6f}) {
+      SCOPED_TRACE(testing::Message() << "q scale " << q_scale);
+      Random random(7);
+      AttentionCase c;
+      c.config = attention_config(1, 2, 32, 32);
+      c.kv_dtype = DType::kBF16;
+      CaseSizes sizes;
+      sizes.blocks = {100};
+      sizes.rows = {10};
+      sizes.q_scale = q_scale;
+      fill_case(random, sizes, c);
+      round_tokens(c);
+      AttentionSetup setup(device(), c, 7);
+      for (float x : setup.whole(Mode::kFold, kernel)) ASSERT_TRUE(std::isfinite(x));
+    }
+  }
+}
+
+// A NaN in q must not vanish behind the masks, and must not reach another row.
+TEST_F(CudaAttentionTest, ANanQueryGivesANanRowAndTouchesNoOther) {
+  for (const AttentionKernel kernel : kKernels) {
+    Random random(8);
+    AttentionCase c;
+    c.config = attention_config(1, 2, 64, 64);
+    c.kv_dtype = DType::kBF16;
+    CaseSizes sizes;
+    sizes.blocks = {100};
+    sizes.rows = {20};
+    fill_case(random, sizes, c);
+    round_tokens(c);
+    AttentionSetup clean(device(), c, 8);
+    const std::vector<float> expected = clean.whole(Mode::kFold, kernel);
+    CaseSequence& sequence = c.sequences[0];
+    constexpr int32_t kRow = 7;
+    sequence.own.qkv[static_cast<size_t>(sequence.local_begin + kRow) * c.qkv_cols() + 3] = kNan;
+    AttentionSetup setup(device(), c, 8);
+    const std::vector<float> out = setup.whole(Mode::kFold, kernel);
+    for (int32_t row = 0; row < sequence.rows; ++row) {
+      for (int32_t i = 0; i < c.cols(); ++i) {
+        const auto at = static_cast<size_t>(row * c.cols() + i);
+        if (row == kRow && i < 64) {
+          ASSERT_TRUE(std::isnan(out[at])) << i;
+        } else {
+          ASSERT_EQ(out[at], expected[at]) << row << " " << i;
+        }
+      }
+    }
+  }
+}
+
+// Rows see other steps of keys than their neighbours in a tile: those that they do not see must
+// leave them as they are, even where a value is NaN.
+TEST_F(CudaAttentionTest, UnseenStepsChangeNothing) {
+  for (const AttentionKernel kernel : kKernels) {
+    Random random(9);
+    AttentionCase c;
+    c.config = attention_config(1, 1, 32, 32);
+    c.kv_dtype = DType::kBF16;
+    CaseSizes sizes;
+    sizes.rows = {150};
+    fill_case(random, sizes, c);
+    CaseSequence& sequence = c.sequences[0];
+    for (int32_t token = 128; token < 150; ++token) {
+      for (int32_t dim = 0; dim < 32; ++dim) {
+        sequence.own.qkv[static_cast<size_t>(token) * c.qkv_cols() + 2 * c.cols() + dim] = kNan;
+      }
+    }
+    round_tokens(c);
+    AttentionSetup setup(device(), c, 9);
+    const std::vector<float> together = setup.whole(Mode::kFold, kernel);
+    std::vector<float> apart;
+    AttentionSetup other(device(), c, 10);
+    for (int32_t row = 0; row < 128; row += 8) {
+      const std::vector<float> rows = other.step({{0, row, 8}}, Mode::kFold, kernel);
+      apart.insert(apart.end(), rows.begin(), rows.end());
+    }
+    const std::vector<float> seeing(together.begin(), together.begin() + 128 * c.cols());
+    for (const float x : seeing) ASSERT_TRUE(std::isfinite(x));
+    ASSERT_TRUE(same_bits(apart, seeing));
+  }
+}
+
+TEST_F(CudaAttentionTest, NoRowsAreNoWork) {
+  AttentionCase c;
+  c.config = attention_config(1, 1, 64, 64);
+  c.kv_dtype = DType::kBF16;
+  AttentionSetup setup(device(), c, 1);
+  EXPECT_TRUE(setup.whole().empty());
+}
+
+TEST_F(CudaAttentionTest, RefusesShapesThatTheKernelsDoNotTake) {
+  StepArena arena(device());
+  const auto code = [&](const AttentionConfig& config) {
+    try {
+      CudaAttention attention(device(), arena, config);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ErrorCode::kInternal;
+  };
+  EXPECT_EQ(code(attention_config(1, 1, 64, 64)), ErrorCode::kInternal);
+  EXPECT_EQ(code(attention_config(1, 1, 24, 8)), ErrorCode::kUnsupported);
+  EXPECT_EQ(code(attention_config(1, 1, 144, 64)), ErrorCode::kUnsupported);
+  EXPECT_EQ(code(attention_config(1, 1, 272, 64)), ErrorCode::kUnsupported);
+  EXPECT_EQ(code(attention_config(1, 1, 64, 128)), ErrorCode::kUnsupported);
+  EXPECT_EQ(code(attention_config(1, kMaxGroup + 1, 64, 64)), ErrorCode::kUnsupported);
+  AttentionConfig uneven = attention_config(2, 1, 64, 64);
+  uneven.num_heads = 3;
+  EXPECT_EQ(code(uneven), ErrorCode::kUnsupported);
+}
+
+TEST_F(CudaAttentionTest, RefusesViewsThatDoNotFit) {
+  StepArena arena(device());
+  CudaAttention attention(device(), arena, attention_config(1, 2, 64, 64));
+  const CudaKvStorage kv(device(), {1, 1, 64, DType::kBF16}, 1);
+  const PageId page = 0;
+  const StepSegment segment = {{&page, 1}, 3, 0};
+  const StepSequence sequence = {0, 3, 0, {&segment, 1}};
+  const std::vector<int32_t> tokens(3);
+  CudaAttentionPlan plan;
+  attention.plan({tokens, {&sequence, 1}}, plan);
+  const DeviceTensor q(device(), DType::kBF16, 3, 128, 136);
+  const DeviceTensor out(device(), DType::kBF16, 3, 128, 128);
+  const auto refused = [&](const Tensor& from, const Tensor& to, int32_t layer = 0) {
+    try {
+      attention.run(from, plan, layer, kv, 0, to);
+    } catch (const Error& error) {
+      return error.code() == ErrorCode::kInvalidArgument;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refused(q.view().columns(0, 64), out.view()));
+  EXPECT_TRUE(refused(q.view(), out.view().columns(0, 64)));
+  EXPECT_TRUE(refused(q.view().row_range(0, 2), out.view()));
+  EXPECT_TRUE(refused(q.view(), out.view().row_range(0, 2)));
+  EXPECT_TRUE(refused(q.view(), out.view(), 1));
+  EXPECT_TRUE(refused(q.view(), out.view(), -1));
+  Tensor other = q.view();
+  other.dtype = DType::kF16;
+  EXPECT_TRUE(refused(other, out.view()));
+  other = q.view();
+  other.stride = 132;
+  EXPECT_TRUE(refused(other, out.view()));
+  const DeviceTensor qkv(device(), DType::kBF16, 3, 256, 256);
+  EXPECT_THROW(attention.rope_store(qkv.view().row_range(0, 2), plan, {}, 0, kv), Error);
+  EXPECT_THROW(attention.rope_store(qkv.view().columns(0, 128), plan, {}, 0, kv), Error);
+  EXPECT_THROW(attention.rope_store(qkv.view(), plan, {}, 1, kv), Error);
+  device().synchronize();
+}
+
+}  // namespace
+}  // namespace block_attention::cuda::test
