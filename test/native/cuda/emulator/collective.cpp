@@ -63,6 +63,13 @@ void complete(NamedBarrier& barrier) {
   barrier = NamedBarrier{};
 }
 
+// The compiler may write one place down several times.
+bool same_place(const Warp& warp, const char* operation, const std::source_location& place) {
+  return std::strcmp(warp.operation, operation) == 0 && warp.place.line() == place.line() &&
+         warp.place.column() == place.column() &&
+         std::strcmp(warp.place.file_name(), place.file_name()) == 0;
+}
+
 }  // namespace
 
 void rendezvous(const char* operation, void* argument, const std::source_location& place,
@@ -72,9 +79,7 @@ void rendezvous(const char* operation, void* argument, const std::source_locatio
   if (warp.arrived == 0) {
     warp.operation = operation;
     warp.place = place;
-  } else if (std::strcmp(warp.operation, operation) != 0 || warp.place.line() != place.line() ||
-             warp.place.column() != place.column() ||
-             std::strcmp(warp.place.file_name(), place.file_name()) != 0) {
+  } else if (key_of(warp.place) != key_of(place) && !same_place(warp, operation, place)) {
     fail(std::string("divergent collective: ") + operation + " while other lanes are at " +
              warp.operation + " at " + place_text(warp.place),
          place);

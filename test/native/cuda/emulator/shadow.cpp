@@ -163,8 +163,10 @@ const unsigned char* SharedMemory::read(const char* operation, uint32_t address,
                                         uint32_t alignment, const std::source_location& place) {
   Word* word = words(operation, address, bytes, alignment, place);
   const Site site = site_of(place);
+  const uint32_t generation = current_block->generation;
+  const uint32_t self = current_thread->id;
   for (uint32_t i = 0; i < bytes; i += kWordBytes, ++word) {
-    check_readable(*word, operation, place);
+    if (!plainly_readable(*word, generation, self)) check_readable(*word, operation, place);
     note_access(*word, false, site);
   }
   return at(address);
@@ -196,8 +198,13 @@ unsigned char* SharedMemory::write(const char* operation, uint32_t address, uint
                                    uint32_t alignment, const std::source_location& place) {
   Word* word = words(operation, address, bytes, alignment, place);
   const Site site = site_of(place);
+  const uint32_t generation = current_block->generation;
   for (uint32_t i = 0; i < bytes; i += kWordBytes, ++word) {
-    check_write(*word, operation, place);
+    // Most words were neither written nor read since the last barrier of the whole block.
+    const bool quiet = !word->pending && word->pending_reads == 0 && word->kind != Writer::kCopy &&
+                       word->write_generation != generation &&
+                       word->access_generation != generation;
+    if (!quiet) check_write(*word, operation, place);
     note_write(*word, site);
   }
   return at(address);

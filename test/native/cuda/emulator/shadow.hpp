@@ -85,6 +85,12 @@ class SharedMemory {
 
   Word* words(const char* operation, uint32_t address, uint32_t bytes, uint32_t alignment,
               const std::source_location& place);
+  // Whether the running thread may read: what most accesses find, at the price of a few compares.
+  static bool plainly_readable(const Word& word, uint32_t generation, uint32_t thread) {
+    return word.kind == Writer::kThread && !word.pending &&
+           (word.write_generation != generation || word.writer == thread) &&
+           word.access_generation != generation;
+  }
   void check_written(const Word& word, const char* operation,
                      const std::source_location& place) const;
   void check_readable(const Word& word, const char* operation,

@@ -1,9 +1,6 @@
 #include "emulator/sites.hpp"
 
-#include <array>
-#include <cstddef>
-#include <map>
-#include <tuple>
+#include <unordered_map>
 #include <vector>
 
 #include "emulator/failure.hpp"
@@ -11,19 +8,9 @@
 namespace block_attention::cuda::emulator {
 namespace {
 
-// File names are told apart by their pointers: a name that has several takes several numbers.
-using Key = std::tuple<const char*, uint32_t, uint32_t>;
-
-Key key_of(const std::source_location& place) {
-  return {place.file_name(), place.line(), place.column()};
-}
-
 struct Table {
-  std::vector<std::source_location> places;
-  std::map<Key, Site> sites;
-  std::array<Site, 1024> recent = {};
-
-  Table() : places(1) {}
+  std::vector<std::source_location> places{1};
+  std::unordered_map<uintptr_t, Site> sites;
 };
 
 Table& table() {
@@ -33,18 +20,18 @@ Table& table() {
 
 }  // namespace
 
-Site site_of(const std::source_location& place) {
+std::array<RecentSite, 1024> recent_sites;
+
+Site find_site(const std::source_location& place) {
   Table& known = table();
-  const Key key = key_of(place);
-  Site& recent = known.recent[(place.line() * 31 + place.column()) % known.recent.size()];
-  if (recent != 0 && key_of(known.places[recent]) == key) return recent;
+  const uintptr_t key = key_of(place);
   const auto [entry, added] = known.sites.try_emplace(key, static_cast<Site>(known.places.size()));
   if (added) {
     if (known.places.size() > UINT16_MAX) fail("the emulator keeps 65535 places at most", place);
     known.places.push_back(place);
   }
-  recent = entry->second;
-  return recent;
+  recent_sites[key / 8 % recent_sites.size()] = {key, entry->second};
+  return entry->second;
 }
 
 const std::source_location& place_of(Site site) { return table().places[site]; }
