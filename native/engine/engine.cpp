@@ -363,7 +363,7 @@ void Engine::report_encoded(Sequence& sequence, double now, EventList& events) {
 void Engine::report_token(Sequence& sequence, const SampledToken& token, double now,
                           EventList& events) {
   if (!token.valid) {
-    end_early(sequence, Finish::kError, ErrorCode::kInternal,
+    end_early(sequence, Finish::kError, ErrorCode::kModelFormat,
               "the model's logits are not numbers: its weights may be damaged or overflow", events);
     return;
   }
