@@ -130,7 +130,9 @@ class HostileFolderReader {
     const int pairs = data_.ConsumeIntegralInRange(1, config.head_dim / 2);
     for (int i = 0; i < pairs; ++i)
       config.inv_freq.push_back(std::pow(10000.0, -i / static_cast<double>(pairs)));
-    folder_.options = {DType::kBF16, 1 << 17, 16, 64};
+    folder_.options.cache_bytes = 1 << 17;
+    folder_.options.max_batch_tokens = 16;
+    folder_.options.max_positions = 64;
     config.validate();
 
     TensorList list(biases, dtype);

@@ -45,9 +45,11 @@ class Requests {
     const KvShape shape = {config_.num_layers, config_.num_kv_heads, config_.head_dim,
                            data_.ConsumeBool() ? DType::kBF16 : DType::kF32};
     const size_t page_bytes = backend->kv_page_bytes(shape);
-    const EngineOptions options = {shape.dtype,
-                                   page_bytes * data_.ConsumeIntegralInRange<size_t>(1, 24),
-                                   data_.ConsumeIntegralInRange(1, 40), kPositions};
+    EngineOptions options;
+    options.kv_dtype = shape.dtype;
+    options.cache_bytes = page_bytes * data_.ConsumeIntegralInRange<size_t>(1, 24);
+    options.max_batch_tokens = data_.ConsumeIntegralInRange(1, 40);
+    options.max_positions = kPositions;
     engine_ = std::make_unique<Engine>(config_, std::move(backend), std::move(weights), options,
                                        [this](const auto& reported) { events_.take(reported); });
   }

@@ -107,7 +107,8 @@ const CONTAINERS = [
   () => ({ length: 5 }),
   () => [1, [2, [3]]],
 ];
-const NESTED = [5, 200, 9000, 120_000];
+/** Levels: the last are more than a stack takes, and slow to parse. */
+const NESTED = [2, 5, 20, 50, 200, 500, 9000, 60_000];
 
 /** @param {import('./random.mjs').Choices} choices @returns {unknown} a value that some reader may not expect */
 export function strangeValue(choices) {
