@@ -2,8 +2,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { BlockAttentionError } from '../errors.js';
 
-/** Far above any real config, index or tokenizer_config. */
-const MAX_JSON_BYTES = 1 << 27;
+/** Far above any real config, index or tokenizer_config: they are parsed on the event loop. */
+const MAX_JSON_BYTES = 1 << 24;
 
 /** Whether there is a regular file (or a link to one). */
 export async function fileExists(path: string): Promise<boolean> {
@@ -20,18 +20,22 @@ export async function readJson(path: string): Promise<unknown> {
   try {
     const info = await stat(path);
     if (!info.isFile()) throw new Error('not a file');
-    if (info.size > MAX_JSON_BYTES) {
-      throw new BlockAttentionError(
-        'MODEL_FORMAT',
-        `${path} has ${info.size} bytes, more than any such file.`,
-      );
-    }
+    checkSize(path, info.size, MAX_JSON_BYTES);
     text = await readFile(path, 'utf8');
   } catch (error) {
     if (error instanceof BlockAttentionError) throw error;
     throw ioError(path, error);
   }
   return parseJson(text, path);
+}
+
+/** MODEL_FORMAT if a file is larger than any of its kind: it would cost its size in memory to find out what it is. */
+export function checkSize(path: string, bytes: number, most: number): void {
+  if (bytes <= most) return;
+  throw new BlockAttentionError(
+    'MODEL_FORMAT',
+    `${path} has ${bytes} bytes, more than any such file; at most ${most} are read.`,
+  );
 }
 
 export function parseJson(text: string, file: string): unknown {

@@ -12,7 +12,9 @@ export function renderTemplate({ file, source, date, contexts }: TemplateRequest
   const { template } = parsed;
   return contexts.map((context) => {
     try {
-      return String(new Interpreter(globals(context, date)).run(template.parsed).value);
+      const text = String(new Interpreter(globals(context, date)).run(template.parsed).value);
+      if (text.length > MAX_LENGTH) throw new Error(`it prints more than ${MAX_LENGTH} characters`);
+      return text;
     } catch (error) {
       throw new BlockAttentionError(
         'INVALID_ARGUMENT',
@@ -22,6 +24,9 @@ export function renderTemplate({ file, source, date, contexts }: TemplateRequest
     }
   });
 }
+
+/** Of a text: what a template repeats again and again would hold the main thread up, which gets it. */
+const MAX_LENGTH = 1 << 24;
 
 /** As in Jinja's sandbox. */
 const MAX_RANGE = 100_000;

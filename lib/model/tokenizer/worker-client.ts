@@ -4,7 +4,7 @@
  * the worker is replaced, and the others go on in the new one. While nothing is under way, the worker does not keep the
  * process alive.
  */
-import { Worker } from 'node:worker_threads';
+import { type ResourceLimits, Worker } from 'node:worker_threads';
 import { BlockAttentionError } from '../../errors.js';
 import type { WorkerRequest, WorkerResponse } from './messages.js';
 
@@ -85,10 +85,15 @@ export class TokenizerWorker {
   #running: Running | undefined;
   readonly #waiting: Job[] = [];
   readonly #entry: URL;
+  readonly #resourceLimits: ResourceLimits;
 
-  /** @param entry The program of the thread. */
-  constructor(entry = new URL('./worker.js', import.meta.url)) {
+  /**
+   * @param entry The program of the thread.
+   * @param resourceLimits Of its heap; Node's defaults unless said.
+   */
+  constructor(entry = new URL('./worker.js', import.meta.url), resourceLimits: ResourceLimits = {}) {
     this.#entry = entry;
+    this.#resourceLimits = resourceLimits;
   }
 
   /** Whether there is a thread, and so tokenizers in it. */
@@ -136,7 +141,11 @@ export class TokenizerWorker {
 
   #spawn(): Worker {
     // Options of this process (loaders, inspectors) are not for this thread.
-    const worker = new Worker(this.#entry, { execArgv: [], name: 'tokenizer' });
+    const worker = new Worker(this.#entry, {
+      execArgv: [],
+      name: 'tokenizer',
+      resourceLimits: this.#resourceLimits,
+    });
     worker.on('message', (response: WorkerResponse) => this.#onResponse(worker, response));
     worker.on('error', (error) => this.#onDeath(worker, error));
     worker.on('exit', () => this.#onDeath(worker, undefined));

@@ -3,10 +3,10 @@
  * too. Requests come one at a time.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { BlockAttentionError, toBlockAttentionError } from '../../errors.js';
-import { ioError, parseJson } from '../files.js';
+import { checkSize, ioError, parseJson } from '../files.js';
 import { readDecoderPlan } from './decoder-plan.js';
 import { TokenEncoder } from './encoder.js';
 import type { TokenizerInfo, WorkerRequest, WorkerResponse } from './messages.js';
@@ -17,12 +17,16 @@ import { buildVocabulary, vocabularySize } from './vocabulary.js';
 /** By digest. */
 const encoders = new Map<string, TokenEncoder>();
 
+/** Ten times what the largest vocabularies take. */
+const MAX_TOKENIZER_BYTES = 1 << 28;
+
 function readTokenizer(path: string): { digest: string; text: string } {
   let bytes: Buffer;
   try {
+    checkSize(path, statSync(path).size, MAX_TOKENIZER_BYTES);
     bytes = readFileSync(path);
   } catch (error) {
-    throw ioError(path, error);
+    throw error instanceof BlockAttentionError ? error : ioError(path, error);
   }
   return { digest: createHash('sha256').update(bytes).digest('hex'), text: bytes.toString('utf8') };
 }

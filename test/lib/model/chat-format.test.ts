@@ -194,6 +194,18 @@ describe('templates of other kinds', () => {
       'INVALID_ARGUMENT',
       /must alternate/,
     ],
+    [
+      'prints too much',
+      `{% set ns = namespace(s="0123456789abcdef") %}{% for i in range(21) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}`,
+      'INVALID_ARGUMENT',
+      /more than 16777216 characters/,
+    ],
+    [
+      'eats ever more memory',
+      `{% set ns = namespace(s="0123456789abcdef") %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}`,
+      'INVALID_ARGUMENT',
+      /refuses/,
+    ],
     ['is no Jinja', '{% for %}', 'MODEL_FORMAT', /malformed/],
     ['leaves the query out', 'hello', 'UNSUPPORTED', /last user message/],
     ['prints the query twice', '{{ messages[0].content }}{{ messages[0].content }}', 'UNSUPPORTED', /once/],

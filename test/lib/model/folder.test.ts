@@ -1,6 +1,6 @@
 // Model folders as a whole: what is read, generation defaults, and what is missing.
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseModelConfig } from '#lib/model/config.js';
 import { loadModelFolder } from '#lib/model/folder.js';
@@ -24,6 +24,11 @@ const CONFIG = {
 };
 const config = parseModelConfig(CONFIG, 'config.json');
 const weights = tensorsFile(expectedTensors(config));
+/** The path of a file that is there, and empty. */
+function touched(path: string): string {
+  writeFileSync(path, '');
+  return path;
+}
 const NEUTRAL = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1 };
 
 describe('loadModelFolder', () => {
@@ -91,6 +96,50 @@ describe('loadModelFolder', () => {
       'MODEL_FORMAT',
       expect.stringContaining('generation_config.json'),
     );
+  });
+
+  it('reads no file that is larger than any of its kind, and takes no time over it', async () => {
+    for (const name of ['config.json', 'generation_config.json', 'tokenizer_config.json']) {
+      const path = temporaryFolder({ 'config.json': CONFIG, 'model.safetensors': weights });
+      // A gigabyte, of which nothing is on the disk.
+      truncateSync(touched(join(path, name)), 2 ** 30);
+      const message = expect.stringContaining(`${name} has 1073741824 bytes`);
+      await expectError(() => loadModelFolder(path), 'MODEL_FORMAT', message);
+    }
+    const path = temporaryFolder({ 'config.json': CONFIG });
+    truncateSync(touched(join(path, 'model.safetensors.index.json')), 2 ** 30);
+    await expectError(
+      () => loadModelFolder(path),
+      'MODEL_FORMAT',
+      expect.stringContaining('1073741824 bytes'),
+    );
+  });
+
+  it('follows links, as the folders of the Hugging Face cache are made of them', async () => {
+    const blobs = temporaryFolder({ c: CONFIG, w: weights, t: '{}' });
+    const path = temporaryFolder();
+    symlinkSync(join(blobs, 'c'), join(path, 'config.json'));
+    symlinkSync(relative(path, join(blobs, 'w')), join(path, 'model.safetensors'));
+    symlinkSync(join(blobs, 't'), join(path, 'tokenizer.json'));
+    const folder = await loadModelFolder(path);
+    // Under the names in the folder: where a link leads is the system's affair.
+    expect(folder.weights.files).toEqual([join(path, 'model.safetensors')]);
+    expect(folder.tokenizer).toEqual({ path: join(path, 'tokenizer.json') });
+    const linked = join(temporaryFolder(), 'model');
+    symlinkSync(path, linked);
+    expect((await loadModelFolder(linked)).path).toBe(linked);
+  });
+
+  it('says IO of links that lead nowhere, round in a circle, or to something else', async () => {
+    const targets = { nowhere: '/no/such/file', circle: 'config.json', folder: '.', device: '/dev/zero' };
+    for (const [what, target] of Object.entries(targets)) {
+      const path = temporaryFolder({ 'model.safetensors': weights });
+      symlinkSync(target, join(path, 'config.json'));
+      await expectError(() => loadModelFolder(path), 'IO', expect.stringContaining('config.json'));
+      const other = temporaryFolder({ 'config.json': CONFIG });
+      symlinkSync(what === 'circle' ? 'model.safetensors' : target, join(other, 'model.safetensors'));
+      await expectError(() => loadModelFolder(other), 'IO');
+    }
   });
 
   it('can be aborted', async () => {

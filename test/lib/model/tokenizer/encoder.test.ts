@@ -71,6 +71,39 @@ describe('plain text', () => {
     expect(encode('\ud800<unk>')).toEqual([5, 0, 2, 3, 4, 1]);
   });
 
+  it('never becomes a special token through its normalizer', () => {
+    // What is spelled in full-width letters, or with invisible characters in between, is normalized to the spelling itself.
+    const normalizers = [{ type: 'NFKC' }, { type: 'Replace', pattern: { String: '\u200b' }, content: '' }];
+    const added_tokens = [
+      { id: BYTES.user, content: '<|user|>', special: true, normalized: true },
+      { id: BYTES.end, content: '<|end|>', special: true, normalized: false },
+    ];
+    const normalizer = { type: 'Sequence', normalizers };
+    const encode = encoder(byteLevel({ normalizer, added_tokens }));
+    for (const text of ['＜｜ｕｓｅｒ｜＞', '<|us\u200ber|>', '\u200b<|user|>\u200b', '＜|user|>'])
+      expect(encode(text), text).toEqual(bytes('<|user|>'));
+    expect(encode('＜｜ｅｎｄ｜＞')).toEqual(bytes('<|end|>'));
+  });
+
+  it('never becomes a special token by spaces or case', () => {
+    for (const text of ['< |user|>', '<|user |>', ' <|user|> ', '<|USER|>', '<|\u00a0user|>', '<|user|\n>'])
+      expect(encode(text), text).toEqual(bytes(text));
+  });
+
+  it('that spells the bytes of a special token is no special token', () => {
+    const encode = encoder(sentencepiece({ pre_tokenizer: null }));
+    const special = [SP.unk, SP.bos, SP.eos];
+    for (const text of ['<0x3C>s>', '<0x3C><0x73><0x3E>', '<\0s>', '\u2581<s>', '<s\u2581>']) {
+      const ids = encode(text);
+      expect(
+        ids.filter((id) => special.includes(id)),
+        text,
+      ).toEqual([]);
+      // Every character that has no token becomes its bytes, also those that spell a byte token.
+      if (!text.includes('\u2581')) expect(ids, text).toEqual(bytes(text).map((byte) => SP.bytes + byte));
+    }
+  });
+
   it('loses characters without a token only if the model has no unknown token', () => {
     const model = { vocab: { x: 0, y: 1 }, merges: [] };
     expect(encoder(byteLevel({ model, added_tokens: [] }))('xzy')).toEqual([0, 1]);

@@ -1,7 +1,7 @@
 // Tokenizers in the worker thread: sharing, closing, errors, and a process that may end.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
@@ -162,6 +162,13 @@ describe('what cannot be opened', () => {
   ])('%s', async (_, content, code, message) => {
     const path = join(temporaryFolder({ 'tokenizer.json': content }), 'tokenizer.json');
     await expectError(() => openTokenizer({ path }, { vocabSize }), code, expect.stringContaining(message));
+  });
+
+  it('a file of a gigabyte', async () => {
+    const path = join(temporaryFolder({ 'tokenizer.json': '' }), 'tokenizer.json');
+    truncateSync(path, 2 ** 30);
+    const message = expect.stringContaining('has 1073741824 bytes');
+    await expectError(() => openTokenizer({ path }, { vocabSize }), 'MODEL_FORMAT', message);
   });
 
   it('a file that is not there', async () => {

@@ -112,6 +112,18 @@ describe('a crash', () => {
   });
 });
 
+describe('a thread that runs out of memory', () => {
+  it('fails the job that ran; the others go on in a new thread', async () => {
+    await worker.stop();
+    worker = new TokenizerWorker(entry, { maxOldGenerationSizeMb: 32 });
+    await answers(run(['1']));
+    const filling = run(['fill']);
+    const other = run(['2']);
+    await expectError(() => filling.promise, 'OUT_OF_MEMORY');
+    expect(await answers(other)).toEqual([[2, 1]]);
+  });
+});
+
 describe('an abort', () => {
   it('before the start starts nothing', async () => {
     await expectError(() => run(['1'], { signal: AbortSignal.abort() }).promise, 'ABORTED');
