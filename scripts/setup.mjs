@@ -45,14 +45,16 @@ export async function ensureReady({ tests }) {
       'tsconfig.json',
     ]),
   );
-  const inputs = ['native', 'CMakeLists.txt', 'node_modules/.package-lock.json'];
+  const inputs = ['native', 'CMakeLists.txt', 'cmake', 'node_modules/.package-lock.json'];
   const outputs = ['build/Release/block_attention.node', 'build/cmake/CMakeCache.txt'];
   const requirements = tests ? [...buildRequirements, 'googletest'] : buildRequirements;
   await whenStale(
     tests ? 'native-tests' : 'native',
     {
       inputs: tests ? [...inputs, 'test/native'] : inputs,
-      outputs: tests ? [...outputs, 'build/cmake/native_tests'] : outputs,
+      outputs: tests
+        ? [...outputs, 'build/Release/block_attention_emulated.node', 'build/cmake/native_tests']
+        : outputs,
     },
     async () => {
       await ensureSystem(requirements);

@@ -40,7 +40,9 @@ export async function configureNative({ tests }) {
 /** @param {{ tests: boolean }} options */
 export async function buildNative({ tests }) {
   await configureNative({ tests });
-  const targets = tests ? ['block_attention', 'native_tests', 'cuda_emulated_tests'] : ['block_attention'];
+  const targets = tests
+    ? ['block_attention', 'block_attention_emulated', 'native_tests', 'cuda_emulated_tests']
+    : ['block_attention'];
   await runStep(`building ${targets.join(' and ')} (a minute or two the first time)`, 'cmake', [
     '--build',
     'build/cmake',

@@ -1,0 +1,104 @@
+/**
+ * The engine on a GPU: against `transformers` as on the CPU, and against the CPU token for token. Without a card the tests
+ * of device 'cuda' are skipped, and the same kernels run in an emulation on the CPU, over fewer cases.
+ */
+import { BlockAttentionError, Engine } from 'block-attention';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expectError } from '../errors.js';
+import {
+  expectReference,
+  type ReferenceCase,
+  type ReferenceModel,
+  referenceModels,
+  tokensOf,
+} from './reference-cases.js';
+
+const TINY_RAG = 'models/tiny-rag';
+
+/** Why there is no GPU here; undefined if there is one. */
+async function whyNoGpu(): Promise<string | undefined> {
+  try {
+    const engine = await Engine.load(TINY_RAG, { device: 'cuda', cacheBytes: 1 << 24 });
+    await engine.close();
+    return undefined;
+  } catch (error) {
+    if (error instanceof BlockAttentionError && error.code === 'DEVICE_UNAVAILABLE') return error.message;
+    throw error;
+  }
+}
+
+const noGpu = await whyNoGpu();
+
+const DEVICES = [
+  { device: 'cuda', casesOf: ({ cases }: ReferenceModel) => cases, skipped: noGpu },
+  { device: 'cuda-emulated', casesOf: shortOfEachMode, skipped: undefined },
+] as const;
+
+/** The emulation takes a second for some hundred tokens of the small models. */
+function shortOfEachMode({ cases }: ReferenceModel) {
+  return (['block', 'full', 'prefix'] as const).flatMap((mode) => {
+    const ofMode = cases.filter((one) => one.mode === mode && one.blocks.length > 1);
+    ofMode.sort((a, b) => tokensOf(a) - tokensOf(b));
+    return ofMode.slice(0, 1);
+  });
+}
+
+/**
+ * Weights, activations, keys and values are rounded to 16 bits everywhere; of the random models that moves the
+ * log-probabilities up to four times as far as rounding the keys and values alone.
+ */
+function toleranceOf({ bf16Kv }: ReferenceCase): number {
+  return Math.max(0.05, 5 * (bf16Kv ?? 0));
+}
+
+describe.each(DEVICES)('$device', ({ device, casesOf, skipped }) => {
+  describe.skipIf(skipped !== undefined)(skipped === undefined ? 'runs' : `skipped: ${skipped}`, () => {
+    const load = (folder: string) =>
+      Engine.load(folder, { device, deterministic: true, cacheBytes: 64 << 20, threads: 1 });
+
+    describe.each(referenceModels)('$model', (reference) => {
+      let engine: Engine;
+      beforeAll(async () => {
+        engine = await load(reference.folder);
+      });
+      afterAll(() => engine.close());
+
+      it.each(casesOf(reference))(
+        '$title',
+        (expected) => expectReference(engine, reference, expected, toleranceOf(expected)),
+        300_000,
+      );
+    });
+
+    it("gives the CPU's answer on the shipped model", { timeout: 300_000 }, async () => {
+      const request = {
+        documents: [
+          { title: 'Liros', text: 'Liros lies on the river Shornos.' },
+          { title: 'Vea', text: 'Vea was founded by Luta Flinnos.' },
+        ],
+        query: 'Who founded Vea?',
+      };
+      await using cpu = await Engine.load(TINY_RAG, { device: 'cpu', cacheBytes: 1 << 24 });
+      await using gpu = await load(TINY_RAG);
+      expect(gpu.device).toMatch(/^cuda /);
+      const [expected, answer] = await Promise.all(
+        [cpu, gpu].map((engine) => engine.generate(request).result()),
+      );
+      expect(answer?.text).toBe(expected?.text);
+      expect(answer?.tokens).toEqual(expected?.tokens);
+      expect(answer?.tokens.length).toBeGreaterThan(2);
+      expect(answer?.flops).toEqual(expected?.flops);
+    });
+
+    it('takes keys and values of the type of its activations only', () =>
+      expectError(() => Engine.load(TINY_RAG, { device, kvDtype: 'f32' }), 'UNSUPPORTED'));
+  });
+});
+
+describe("device 'auto'", () => {
+  it('takes the CPU where there is no GPU, and says why', async () => {
+    await using engine = await Engine.load(TINY_RAG, { cacheBytes: 1 << 24 });
+    expect(engine.device).toMatch(noGpu === undefined ? /^cuda / : /^cpu /);
+    expect(engine.deviceProblem).toBe(noGpu);
+  });
+});
