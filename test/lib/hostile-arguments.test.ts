@@ -144,6 +144,11 @@ describe('the native addon', () => {
     await engine.close();
   });
 
+  async function comesToRest() {
+    const running = () => (engine.stats() as { running: number }).running;
+    while (running() !== 0) await new Promise((done) => setImmediate(done));
+  }
+
   /** The engine answers as ever, and all its pages are there afterwards. */
   async function works() {
     const spec = sequence();
@@ -343,7 +348,7 @@ describe('the native addon', () => {
     }
     await writer.terminate();
     expect(['accepted', 'INVALID_ARGUMENT', 'OUT_OF_PAGES']).toEqual(expect.arrayContaining([...outcomes]));
-    while (engine.stats().running !== 0) await new Promise((done) => setImmediate(done));
+    await comesToRest();
     await works();
   });
 
@@ -363,13 +368,13 @@ describe('the native addon', () => {
         },
       });
       expect(outcome(() => engine.submit([spec]))).toBe(bytes === 0 ? 'INVALID_ARGUMENT' : 'accepted');
-      engine.release(spec.id as number);
+      engine.release(spec.id);
     }
     const buffer = new Resizable(400, { maxByteLength: 4000 });
     const behind = new Int32Array(buffer, 200, 10);
     buffer.resize(100);
     expect(outcome(() => engine.submit([sequence({ tokens: behind })]))).toBe('INVALID_ARGUMENT');
-    while (engine.stats().running !== 0) await new Promise((done) => setImmediate(done));
+    await comesToRest();
     await works();
   });
 
