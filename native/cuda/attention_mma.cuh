@@ -203,7 +203,7 @@ struct WarpRows {
     const E* q = static_cast<const E*>(arguments.q) + ldg(&token->row) * arguments.q_stride +
                  head * arguments.head_dim;
     rotation += ldg(&token->rotation);
-    syncwarp();
+    // A block's barrier lies between the last look at the segment before and this.
     if (arguments.half % kVector == 0) {
       rotate_row<E, Shape::kChunks, kVector>(arguments, q, rotation, rotated, lane / 2, lane);
     } else {

@@ -345,6 +345,49 @@ TEST_F(CudaAttentionTest, UnseenStepsChangeNothing) {
   }
 }
 
+// The same of a cut: a tile joins it to all of its rows, a row alone never looks at it. Here the
+// outputs of the rows are -0 by then: values so small that the weights of later keys leave nothing
+// of them, and then -0.
+TEST_F(CudaAttentionTest, UnseenCutsChangeNothing) {
+  constexpr int32_t kBefore = kCutKeys - 8;
+  for (const AttentionKernel kernel : kKernels) {
+    Random random(10);
+    AttentionCase c;
+    c.config = attention_config(1, 1, 32, 2);
+    c.kv_dtype = DType::kBF16;
+    CaseSizes sizes;
+    sizes.blocks = {20};
+    sizes.max_earlier = 2;
+    sizes.rows = {16};
+    sizes.local_begins = {kBefore};
+    fill_case(random, sizes, c);
+    ASSERT_FALSE(c.sequences[0].earlier.empty());
+    const auto set = [&](TokenRows& rows, int32_t token, float k, float v) {
+      float* row = rows.qkv.data() + int64_t{token} * c.qkv_cols();
+      std::fill(row, row + 2 * c.cols(), 0.0f);
+      std::fill(row + 2 * c.cols(), row + 3 * c.cols(), v);
+      row[5] = 10;
+      row[c.cols() + 5] = k;
+    };
+    for (int32_t token = 0; token < 20; ++token) set(c.blocks[0], token, 0, -1e-30f);
+    TokenRows& own = c.sequences[0].own;
+    for (int32_t token = 0; token < own.tokens; ++token) {
+      set(own, token, token < 64 ? 0.0f : 100.0f, token < 64 ? -1e-30f : -0.0f);
+    }
+    round_tokens(c);
+    AttentionSetup setup(device(), c, 10);
+    const std::vector<float> together = setup.whole(Mode::kFold, kernel);
+    std::vector<float> apart;
+    AttentionSetup other(device(), c, 11);
+    for (int32_t row = 0; row < 16; ++row) {
+      const std::vector<float> rows = other.step({{0, row, 1}}, Mode::kFold, kernel);
+      apart.insert(apart.end(), rows.begin(), rows.end());
+    }
+    for (const float x : together) ASSERT_EQ(x, 0.0f);
+    ASSERT_TRUE(same_bits(apart, together));
+  }
+}
+
 TEST_F(CudaAttentionTest, NoRowsAreNoWork) {
   AttentionCase c;
   c.config = attention_config(1, 1, 64, 64);
