@@ -41,6 +41,7 @@ add_executable(cuda_emulated_tests ${cuda_test_sources} ${emulator_tests} ${wrap
 target_include_directories(cuda_emulated_tests PRIVATE test/native)
 target_link_libraries(cuda_emulated_tests PRIVATE cuda_emulated block_attention_cpu GTest::gtest GTest::gtest_main)
 gtest_discover_tests(cuda_emulated_tests NO_PRETTY_VALUES DISCOVERY_MODE PRE_TEST WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
+include(cmake/planted.cmake)
 
 # For tests of the whole engine: an addon whose GPU is the emulation (device "cuda-emulated").
 if(BLOCK_ATTENTION_ADDON)

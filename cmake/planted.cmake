@@ -1,0 +1,149 @@
+# Bugs planted into copies of the kernels, and program cuda_planted_tests, which shows that each of them is found: by a check
+# of the emulation, or by a wrong value.
+#
+# plant_bug(<kernel> <name> <found by> <file> <old> <new>) replaces <old>, which occurs once in <file>, by <new>.
+# <found by> is a regular expression for what must be said of it. The kernel without a bug is one more, which nothing must
+# be said of.
+
+# The files of a kernel, in the order in which they are included; the driver test/native/cuda/planted/<kernel>.hpp runs it.
+set(planted_files_linear_mma chunk_offset.cuh linear_mma.cuh)
+set(planted_files_rms_norm rms_norm.cu)
+
+set(planted_sources "")
+
+function(plant_bug kernel name found_by file old new)
+  set(namespace "planted_${kernel}_${name}")
+  set(folder "${CMAKE_BINARY_DIR}/planted/${kernel}/${name}")
+  set(wrapper "${folder}/wrapper.cpp")
+  set(includes "")
+  set(copies "")
+  foreach(source ${planted_files_${kernel}})
+    set(from "${CMAKE_SOURCE_DIR}/native/cuda/${source}")
+    set(replacement "")
+    set(texts "")
+    if(source STREQUAL file)
+      set(texts "${folder}/old.txt" "${folder}/new.txt")
+      file(CONFIGURE OUTPUT "${folder}/old.txt" CONTENT "${old}" @ONLY)
+      file(CONFIGURE OUTPUT "${folder}/new.txt" CONTENT "${new}" @ONLY)
+      set(replacement -DOLD=${folder}/old.txt -DNEW=${folder}/new.txt)
+    endif()
+    add_custom_command(OUTPUT "${folder}/${source}"
+      COMMAND ${CMAKE_COMMAND} -DFROM=${from} -DTO=${folder}/${source} -DNAMESPACE=${namespace} ${replacement}
+        -P "${CMAKE_SOURCE_DIR}/cmake/plant.cmake"
+      DEPENDS "${from}" "${CMAKE_SOURCE_DIR}/cmake/plant.cmake" ${texts}
+      VERBATIM)
+    list(APPEND copies "${folder}/${source}")
+    string(APPEND includes "#include \"${folder}/${source}\"\n")
+  endforeach()
+  file(CONFIGURE OUTPUT "${wrapper}" CONTENT
+"#define PLANTED ${namespace}
+#define PLANTED_NAME \"${kernel}_${name}\"
+#define PLANTED_FOUND_BY \"${found_by}\"
+${includes}#include \"planted/${kernel}.hpp\"
+#undef PLANTED
+#undef PLANTED_NAME
+#undef PLANTED_FOUND_BY
+" @ONLY)
+  set_source_files_properties("${wrapper}" PROPERTIES OBJECT_DEPENDS "${copies}")
+  set(planted_sources ${planted_sources} "${wrapper}" PARENT_SCOPE)
+endfunction()
+
+# ---- linear_mma
+
+plant_bug(linear_mma none "" "" "" "")
+plant_bug(linear_mma no_barrier_in_the_loop "race" linear_mma.cuh
+[[        cp_async_wait<Tile::kStages - 2>();
+        syncthreads();
+]]
+[[        cp_async_wait<Tile::kStages - 2>();
+]])
+plant_bug(linear_mma wait_one_too_short "still writing" linear_mma.cuh
+  "cp_async_wait<Tile::kStages - 2>();" "cp_async_wait<Tile::kStages - 1>();")
+plant_bug(linear_mma no_first_wait "still writing" linear_mma.cuh
+[[  cp_async_wait<Tile::kStages - 1>();
+  syncthreads();
+]]
+[[  syncthreads();
+]])
+plant_bug(linear_mma no_first_barrier "race|still writing|nobody wrote" linear_mma.cuh
+[[  cp_async_wait<Tile::kStages - 1>();
+  syncthreads();
+]]
+[[  cp_async_wait<Tile::kStages - 1>();
+]])
+plant_bug(linear_mma no_commit_in_the_loop "still writing" linear_mma.cuh
+[[        cp_async_commit();
+        if (t + 1 < tiles)]]
+[[        if (t + 1 < tiles)]])
+plant_bug(linear_mma slot_filled_too_early "race|still writing" linear_mma.cuh
+  "          x.load(slot, first, depth);" "          x.load(next, first, depth);")
+plant_bug(linear_mma ring_without_end "shared address out of bounds" linear_mma.cuh
+  "    if (next == ring + Tile::kSharedBytes) next = ring;\n" "")
+plant_bug(linear_mma x_fragments_swapped "wrong value" linear_mma.cuh
+  "2 * step + (lane >> 4)" "2 * step + (lane >> 3 & 1)")
+plant_bug(linear_mma weight_fragments_swapped "wrong value" linear_mma.cuh
+  "now.weight[j][0], now.weight[j][1]" "now.weight[j][0], now.weight[j][2]")
+plant_bug(linear_mma fragments_of_the_step_before "wrong value" linear_mma.cuh
+[[      multiply(odd);
+]]
+[[      multiply(even);
+]])
+plant_bug(linear_mma no_row_predicate_on_the_load "global address out of bounds" linear_mma.cuh
+  "valid && (valid_rows >> j & 1u) != 0" "valid")
+plant_bug(linear_mma no_depth_predicate_on_the_load "wrong value|out of bounds" linear_mma.cuh
+  "const bool valid = first + chunk * 8 < depth;" "const bool valid = first < depth;")
+plant_bug(linear_mma no_row_predicate_on_the_store "global address out of bounds" linear_mma.cuh
+  "        if (row >= arguments.rows) continue;\n" "")
+plant_bug(linear_mma no_column_predicate_on_the_store "global address out of bounds|written behind" linear_mma.cuh
+  "const bool both = col + 1 < arguments.out_features;" "const bool both = true;")
+plant_bug(linear_mma rows_of_the_other_half "wrong value" linear_mma.cuh
+  "sums[i][j][2 * half] + low" "sums[i][j][2 - 2 * half] + low")
+plant_bug(linear_mma banks_that_meet "bank conflicts" chunk_offset.cuh
+  "(row * kChunks + (chunk ^ (row & 7))) * 16" "(row * kChunks + (chunk ^ (row & 3))) * 16")
+
+# ---- rms_norm
+
+plant_bug(rms_norm none "" "" "" "")
+plant_bug(rms_norm no_barrier "race|nobody wrote" rms_norm.cu
+[[  syncthreads();
+  float sum = 0;]]
+[[  float sum = 0;]])
+plant_bug(rms_norm sums_of_one_warp "nobody wrote" rms_norm.cu "if (thread % 32 == 0) sts" "if (thread == 0) sts")
+plant_bug(rms_norm lanes_left_out "wrong value" rms_norm.cu
+  "for (int mask = 16; mask > 0; mask /= 2) squares" "for (int mask = 16; mask > 1; mask /= 2) squares")
+plant_bug(rms_norm collective_in_a_branch "divergent collective|deadlock" rms_norm.cu
+  "for (int mask = 16; mask > 0; mask /= 2) squares"
+  "for (int mask = 16; mask > 0 && squares > 0; mask /= 2) squares")
+plant_bug(rms_norm sum_of_what_was_there "wrong value" rms_norm.cu "float squares = 0;" "float squares;")
+plant_bug(rms_norm residual_not_stored "wrong value" rms_norm.cu "      store_vector(x_row + col, values);\n" "")
+plant_bug(rms_norm one_vector_too_many "out of bounds|wrong value|written behind" rms_norm.cu
+[[col < cols; col += kThreads * kVector) {
+    float values[kVector];
+    float scales]]
+[[col <= cols; col += kThreads * kVector) {
+    float values[kVector];
+    float scales]])
+plant_bug(rms_norm rows_without_their_stride "wrong value|written behind" rms_norm.cu
+  "store_vector(out + row * out_stride + col, values);" "store_vector(out + row * cols + col, values);")
+plant_bug(rms_norm misaligned_rows "misaligned" rms_norm.cu
+  "float* x_row = x + row * x_stride;" "float* x_row = x + row * (x_stride + 1);")
+
+# ---- the program
+
+add_executable(cuda_planted_tests test/native/cuda/planted/planted_test.cpp ${planted_sources})
+target_include_directories(cuda_planted_tests PRIVATE test/native test/native/cuda)
+# Several to a compilation: most of what is compiled is the headers that they share.
+set_target_properties(cuda_planted_tests PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
+# Some bugs are such that the compiler warns of them.
+target_compile_options(cuda_planted_tests PRIVATE -Wno-uninitialized -Wno-maybe-uninitialized -Wno-unused)
+target_link_libraries(cuda_planted_tests PRIVATE cuda_emulated GTest::gtest GTest::gtest_main)
+gtest_discover_tests(cuda_planted_tests NO_PRETTY_VALUES DISCOVERY_MODE PRE_TEST WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
+
+# A bug whose text is gone from its kernel must not go unnoticed.
+file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/planted/gone.txt" CONTENT "nothing says this" @ONLY)
+add_test(NAME planted_bug_that_replaces_nothing
+  COMMAND ${CMAKE_COMMAND} -DFROM=${CMAKE_SOURCE_DIR}/native/cuda/rms_norm.cu -DTO=${CMAKE_BINARY_DIR}/planted/gone.cu
+    -DNAMESPACE=gone -DOLD=${CMAKE_BINARY_DIR}/planted/gone.txt -DNEW=${CMAKE_BINARY_DIR}/planted/gone.txt
+    -P ${CMAKE_SOURCE_DIR}/cmake/plant.cmake)
+set_tests_properties(planted_bug_that_replaces_nothing PROPERTIES
+  PASS_REGULAR_EXPRESSION "no longer holds what the planted bug gone replaces")
