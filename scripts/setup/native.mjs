@@ -41,7 +41,13 @@ export async function configureNative({ tests }) {
 export async function buildNative({ tests }) {
   await configureNative({ tests });
   const targets = tests
-    ? ['block_attention', 'block_attention_emulated', 'native_tests', 'cuda_emulated_tests', 'cuda_planted_tests']
+    ? [
+        'block_attention',
+        'block_attention_emulated',
+        'native_tests',
+        'cuda_emulated_tests',
+        'cuda_planted_tests',
+      ]
     : ['block_attention'];
   await runStep(`building ${targets.join(' and ')} (a minute or two the first time)`, 'cmake', [
     '--build',
