@@ -173,11 +173,19 @@ void EngineState::drain(Napi::Env env) {
   if (engine_) account(static_cast<int64_t>(engine_->memory_bytes()));
   if (closed) {
     attempt([&] { settle_closing(env); });
-  } else if (loop_held_ && engine_ && engine_->stats().running == 0) {
+  } else if (loop_held_ && engine_ && all_told()) {
     attempt([&] { waker_.Unref(env); });
     loop_held_ = false;
   }
   if (failure) std::rethrow_exception(failure);
+}
+
+// Whether nothing runs, and JavaScript knows of everything that ran. That nothing runs is not
+// enough: a sequence stops running before its last event is here.
+bool EngineState::all_told() {
+  if (engine_->stats().unreported > 0) return false;
+  const std::lock_guard lock(mutex_);
+  return events_.empty() && !awake_;
 }
 
 void EngineState::hold_loop() {

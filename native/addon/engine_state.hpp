@@ -55,6 +55,7 @@ class EngineState : public std::enable_shared_from_this<EngineState> {
   void push_events(EventList events) noexcept;  // engine thread
   void wake();
   void drain(Napi::Env env);  // JavaScript thread
+  bool all_told();
   void settle_loading(Napi::Env env);
   void begin_closing();
   void settle_closing(Napi::Env env);

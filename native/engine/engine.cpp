@@ -7,6 +7,7 @@
 #include <limits>
 #include <new>
 #include <system_error>
+#include <utility>
 
 namespace block_attention {
 namespace {
@@ -146,6 +147,7 @@ void Engine::submit(std::vector<SequenceSpec> specs) {
   }
   take_up(batch);
   stats_.running += static_cast<int32_t>(batch.size());
+  stats_.unreported += static_cast<int32_t>(batch.size());
   work_.notify_one();
 }
 
@@ -207,13 +209,25 @@ void Engine::run() {
   while (wait_for_work()) {
     drop_ended(events);
     compute_step(events);
-    if (!events.empty() || ended_) sink_(std::move(events));
-    events.clear();
-    ended_ = false;
+    report(events);
   }
   for (const SequencePtr& sequence : active_) sequence->abort = true;
   drop_ended(events);
-  if (!events.empty()) sink_(std::move(events));
+  report(events);
+}
+
+void Engine::report(EventList& events) {
+  const int32_t ended = std::exchange(ended_, 0);
+  if (!events.empty() || ended > 0) sink_(std::move(events));
+  events.clear();
+  if (ended == 0) return;
+  {
+    const std::lock_guard lock(mutex_);
+    stats_.unreported -= ended;
+    if (stats_.unreported > 0) return;
+  }
+  // Whoever looked in between saw that more may come; now nothing does.
+  sink_({});
 }
 
 bool Engine::wait_for_work() {
@@ -267,7 +281,7 @@ void Engine::end_early(Sequence& sequence, Finish finish, ErrorCode code, const 
 void Engine::finish(Sequence& sequence) noexcept {
   sequence.finished = true;
   sequence.drop_earlier();
-  ended_ = true;
+  ++ended_;
   const std::lock_guard lock(mutex_);
   --stats_.running;
 }

@@ -48,6 +48,9 @@ struct EngineInfo {
 struct EngineStats {
   int32_t free_pages = 0;
   int32_t running = 0;
+  // Sequences of which the sink may still be told something: those that run, and those whose end
+  // it has not returned from.
+  int32_t unreported = 0;
   uint64_t steps = 0;
   uint64_t rows = 0;
 };
@@ -84,6 +87,7 @@ class Engine {
   void run();
   void take_up(const std::vector<SequencePtr>& batch);
   bool wait_for_work();
+  void report(EventList& events);
   void drop_ended(EventList& events);
   void compute_step(EventList& events);
   void run_step();
@@ -119,7 +123,7 @@ class Engine {
   // The engine thread's own. Nothing of it may throw out of run(): a failure to allocate ends the
   // sequence that wanted the memory, and is reported with what was allocated when it was submitted.
   std::vector<SequencePtr> active_;  // unfinished, in order of arrival
-  bool ended_ = false;  // a sequence ended since the sink was called, perhaps without an event
+  int32_t ended_ = 0;  // sequences that ended since the sink was called, perhaps without an event
   std::vector<ScheduledRows> scheduled_;
   uint64_t schedules_ = 0;  // calls of schedule_step()
   StepBuilder builder_;

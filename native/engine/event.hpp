@@ -41,7 +41,8 @@ using EventList = std::list<SequenceEvent>;
 void append_events(EventList& events, EventList news) noexcept;
 
 // Called on the engine thread after each step that has something to report, and whenever a sequence
-// ended (with no events if it was released). Must not throw, also when memory has run out.
+// ended (with no events if it was released); once more, with no events, when nothing is left to
+// report (EngineStats::unreported). Must not throw, also when memory has run out.
 using EventSink = std::function<void(EventList events)>;
 
 }  // namespace block_attention
