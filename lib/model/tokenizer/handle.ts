@@ -39,21 +39,15 @@ export async function openTokenizer(
 ): Promise<TokenizerHandle> {
   const timeLimit = checkTimeLimit(options.timeLimit ?? DEFAULT_TIME_LIMIT);
   const { path } = source;
-  const [response] = await worker.run([{ kind: 'open', path }], { timeLimit, signal: options.signal })
-    .promise;
+  const [response] = await worker.run([{ kind: 'open', path, vocabSize: options.vocabSize }], {
+    timeLimit,
+    signal: options.signal,
+  }).promise;
   if (response?.kind !== 'opened') throw unexpected();
-  const { digest, size } = response.info;
+  const { digest } = response.info;
   const entry = shared.get(digest) ?? { path, info: response.info, handles: 0 };
   shared.set(digest, entry);
   entry.handles += 1;
-  if (size > options.vocabSize) {
-    await release(entry);
-    throw new BlockAttentionError(
-      'TOKENIZER_MISMATCH',
-      `${path} has token ids up to ${size - 1}, but the model's vocabulary ends at ${options.vocabSize - 1}: ` +
-        'it is the tokenizer of another model.',
-    );
-  }
   return new SharedHandle(entry, timeLimit);
 }
 

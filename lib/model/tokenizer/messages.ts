@@ -15,7 +15,8 @@ export interface TemplateRequest {
 }
 
 export type WorkerRequest =
-  | { kind: 'open'; path: string }
+  /** Fails before anything large is made if there are ids from `vocabSize` on. */
+  | { kind: 'open'; path: string; vocabSize: number }
   /** Loads the tokenizer again if the worker is a new one; it must still be the file of that digest. */
   | { kind: 'encode'; path: string; digest: string; inputs: readonly TextInput[] }
   | ({ kind: 'render' } & TemplateRequest)

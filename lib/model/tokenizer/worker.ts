@@ -31,13 +31,22 @@ function readTokenizer(path: string): { digest: string; text: string } {
   return { digest: createHash('sha256').update(bytes).digest('hex'), text: bytes.toString('utf8') };
 }
 
-function open(path: string): TokenizerInfo {
+function open(path: string, vocabSize: number): TokenizerInfo {
   const { digest, text } = readTokenizer(path);
   const tokenizer = readTokenizerJson(parseJson(text, path), path);
+  const size = vocabularySize(tokenizer);
+  // One id is enough to make the vocabulary as large as it may be.
+  if (size > vocabSize) {
+    throw new BlockAttentionError(
+      'TOKENIZER_MISMATCH',
+      `${path} has token ids up to ${size - 1}, but the model's vocabulary ends at ${vocabSize - 1}: ` +
+        'it is the tokenizer of another model.',
+    );
+  }
   const decoder = readDecoderPlan(tokenizer.decoder, path);
   const info = {
     digest,
-    size: vocabularySize(tokenizer),
+    size,
     specialTokens: specialTokens(tokenizer),
     vocabulary: buildVocabulary(tokenizer, decoder),
     decoder,
@@ -66,7 +75,7 @@ function encoderOf(path: string, digest: string): TokenEncoder {
 function respond(request: WorkerRequest): WorkerResponse {
   switch (request.kind) {
     case 'open':
-      return { kind: 'opened', info: open(request.path) };
+      return { kind: 'opened', info: open(request.path, request.vocabSize) };
     case 'encode': {
       const encoder = encoderOf(request.path, request.digest);
       return { kind: 'encoded', tokens: request.inputs.map((input) => encoder.encode(input)) };

@@ -164,6 +164,19 @@ describe('what cannot be opened', () => {
     await expectError(() => openTokenizer({ path }, { vocabSize }), code, expect.stringContaining(message));
   });
 
+  it('one id far beyond the vocabulary, without making that many tokens', async () => {
+    const vocab = { x: 2 ** 24 };
+    const path = join(
+      temporaryFolder({ 'tokenizer.json': byteLevel({ model: { vocab } }) }),
+      'tokenizer.json',
+    );
+    const before = process.cpuUsage();
+    await expectError(() => openTokenizer({ path }, { vocabSize }), 'TOKENIZER_MISMATCH');
+    const { user, system } = process.cpuUsage(before);
+    // Microseconds of all threads, the worker's start among them; with the tokens it is seconds.
+    expect(user + system).toBeLessThan(1_000_000);
+  });
+
   it('a file of a gigabyte', async () => {
     const path = join(temporaryFolder({ 'tokenizer.json': '' }), 'tokenizer.json');
     truncateSync(path, 2 ** 30);
