@@ -32,6 +32,7 @@ import { root } from '../setup/process.mjs';
  * @property {string} [program]
  * @property {number} [chunk] inputs of one process
  * @property {number} [patience] ms that one input may take
+ * @property {(finding: Finding) => void} [onFinding]
  * @property {(report: Report) => void} [onProgress]
  */
 
@@ -57,6 +58,7 @@ export async function runMutations(plan) {
         for (const [what, times] of Object.entries(outcomes))
           report.outcomes[what] = (report.outcomes[what] ?? 0) + times;
         report.findings.push(...findings);
+        for (const finding of findings) plan.onFinding?.(finding);
         at += done;
         if (performance.now() >= deadline || report.findings.length >= MOST_FINDINGS) break;
       }

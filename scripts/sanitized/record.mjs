@@ -1,6 +1,6 @@
 // Writes the last results into test/RESULTS.md, between two marks; a stage that was not run keeps its line.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { outputOf, root } from '../setup/process.mjs';
 
 const FILE = `${root}test/RESULTS.md`;
@@ -18,7 +18,7 @@ const HEAD = [
 
 /** @param {readonly import('./stages.mjs').Outcome[]} outcomes */
 export function record(outcomes) {
-  const text = existsSync(FILE) ? readFileSync(FILE, 'utf8') : '# Last results of the long tests\n';
+  const text = existsSync(FILE) ? readFileSync(FILE, 'utf8') : '# Results of the long forms\n';
   const [before = '', rest] = text.split(BEGIN);
   const [table = '', after = ''] = rest?.split(END) ?? [];
   const lines = new Map(
@@ -35,7 +35,7 @@ export function record(outcomes) {
     lines.set(stage, `| ${stage} | ${date} | ${commit} | ${seconds.toFixed(0)} | ${result} |`);
   }
   const start = rest === undefined ? `${before}\n${HEAD.slice(0, 4).join('\n')}\n` : before;
-  const machine = `${cpus()[0]?.model.trim()}, ${cpus().length} cores`;
+  const machine = `${process.arch} with ${availableParallelism()} cores`;
   writeFileSync(
     FILE,
     `${start}${HEAD.slice(4).join('\n')}\n${[...lines.values()].join('\n')}\n\nOn ${machine}.\n${END}${after === '' ? '\n' : after}`,

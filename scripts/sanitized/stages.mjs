@@ -63,6 +63,7 @@ export async function mutations(build, plan) {
     ...plan,
     environment: nodeEnvironment(build),
     nodeArguments,
+    onFinding: (finding) => process.stdout.write(`finding: ${findingText(finding)}\n`),
     onProgress: ({ inputs, findings }) => {
       const rate = (1000 * inputs) / (performance.now() - began);
       process.stderr.write(
@@ -70,7 +71,6 @@ export async function mutations(build, plan) {
       );
     },
   });
-  for (const finding of report.findings) process.stdout.write(`finding: ${findingText(finding)}\n`);
   const counts = Object.entries(report.outcomes).sort(([, a], [, b]) => b - a);
   const what =
     `${report.inputs} inputs from seed ${plan.first}, ${report.findings.length} findings ` +
