@@ -30,6 +30,17 @@ export function ensurePackages() {
   return ensurePackagesOf('', 'the npm packages');
 }
 
+/** dist/, from lib/. The npm packages are there. */
+export function ensureTypeScript() {
+  return whenStale('typescript', { inputs: ['lib', 'tsconfig.json'], outputs: ['dist'] }, () =>
+    runStep('compiling TypeScript', process.execPath, [
+      'node_modules/typescript/bin/tsc',
+      '-p',
+      'tsconfig.json',
+    ]),
+  );
+}
+
 /**
  * Everything built and up to date. Throws SetupError with what to do when that is not possible.
  *
@@ -38,13 +49,7 @@ export function ensurePackages() {
 export async function ensureReady({ tests }) {
   await ensurePackages();
   if (tests) await ensurePackagesOf('test/vocabularies/', 'real tokenizers to test with (540 MB)');
-  await whenStale('typescript', { inputs: ['lib', 'tsconfig.json'], outputs: ['dist'] }, () =>
-    runStep('compiling TypeScript', process.execPath, [
-      'node_modules/typescript/bin/tsc',
-      '-p',
-      'tsconfig.json',
-    ]),
-  );
+  await ensureTypeScript();
   const inputs = ['native', 'CMakeLists.txt', 'cmake', 'node_modules/.package-lock.json'];
   const outputs = ['build/Release/block_attention.node', 'build/cmake/CMakeCache.txt'];
   const requirements = tests ? [...buildRequirements, 'googletest'] : buildRequirements;

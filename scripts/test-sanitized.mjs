@@ -9,7 +9,7 @@
 //   --record             writes what came out into test/RESULTS.md
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { ensureReady } from './setup.mjs';
+import { ensurePackages, ensureTypeScript } from './setup.mjs';
 import { runMain, SetupError } from './setup/process.mjs';
 import { buildRequirements, ensureSystem } from './setup/system.mjs';
 import { buildOf, compile, configure } from './sanitized/build.mjs';
@@ -65,7 +65,8 @@ await runMain(async () => {
     if (!LONG.includes(stage)) throw new SetupError(`No stage ${stage}: there are ${LONG.join(', ')}.`);
   const hasTests = stages.some((stage) => stage.endsWith('tests'));
   await ensureSystem([...buildRequirements, ...(hasTests ? ['googletest'] : [])]);
-  await ensureReady({ tests: false });
+  await ensurePackages();
+  await ensureTypeScript();
   const clang = await findClang();
   // g++ would take hours for instrumented kernels.
   const kernels = clang && !values.short;
