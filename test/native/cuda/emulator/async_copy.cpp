@@ -26,7 +26,10 @@ void cp_async16(uint32_t to, const void* from, bool valid, std::source_location 
   if (reinterpret_cast<uintptr_t>(from) % kBytes != 0) {
     emulator::fail("cp_async16: misaligned global address", place);
   }
-  if (valid) emulator::check_global("cp_async16", from, kBytes, kBytes, place);
+  if (valid) {
+    emulator::check_global(emulator::GlobalAccess::kRead, "cp_async16", from, kBytes, kBytes,
+                           place);
+  }
   emulator::Block& block = *emulator::current_block;
   unsigned char* bytes = block.shared.begin_copy("cp_async16", to, kBytes, kBytes, place);
   const void* source = valid ? from : nullptr;

@@ -88,7 +88,7 @@ void Block::thread_main(void* argument) {
 }
 
 void Block::prepare() {
-  ++generation;
+  first_generation = ++generation;
   shared.reset(shape.shared_bytes, generation);
   warps.clear();
   warps.resize(warp_count());
@@ -195,6 +195,7 @@ void Block::run_grid(const LaunchShape& launched, uint64_t seed, bool late,
   shape = launched;
   late_copies = late;
   kernel_ = &kernel;
+  launch_generation = generation + 1;
   random_state_ = seed * 0x9e3779b97f4a7c15u + 1;
   if (random_state_ == 0) random_state_ = 1;
   for (int i = 0; i < 8; ++i) random();

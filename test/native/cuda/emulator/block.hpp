@@ -121,7 +121,9 @@ class Block {
   LaunchShape shape;
   Grid index;  // of this block in the grid
   bool late_copies = true;
-  uint32_t generation = 1;
+  uint32_t generation = 1;         // of now
+  uint32_t first_generation = 1;   // of this block
+  uint32_t launch_generation = 1;  // of the launch
   std::vector<Warp> warps;
   std::array<NamedBarrier, 16> barriers;
   std::vector<TransactionBarrier> transaction_barriers;

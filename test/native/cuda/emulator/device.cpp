@@ -189,7 +189,7 @@ Buffer Device::allocate(size_t bytes) {
                                              std::to_string(bytes) + " bytes left");
   }
   void* data = emulator::poisoned_memory(bytes);
-  emulator::device_memory().add(data, bytes);
+  emulator::device_memory().add(data, bytes, true);
   stream->allocated_bytes += bytes;
   return {data, bytes, [stream](void* memory, size_t size) {
             const Lock unlocked(emulator::emulator_mutex());
@@ -205,7 +205,7 @@ Buffer Device::allocate_pinned(size_t bytes) {
   const Lock lock(emulator::emulator_mutex());
   if (bytes == 0) return {};
   void* data = emulator::poisoned_memory(bytes);
-  emulator::pinned_memory().add(data, bytes);
+  emulator::pinned_memory().add(data, bytes, false);
   return {data, bytes, [](void* memory, size_t) {
             const Lock unlocked(emulator::emulator_mutex());
             emulator::pinned_memory().remove(memory);

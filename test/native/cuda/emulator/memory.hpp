@@ -15,7 +15,8 @@ namespace block_attention::cuda {
 template <typename T>
 T ldg(const T* address, std::source_location place = std::source_location::current()) {
   static_assert(is_loadable<T>);
-  emulator::check_global("ldg", address, sizeof(T), sizeof(T), place);
+  emulator::check_global(emulator::GlobalAccess::kRead, "ldg", address, sizeof(T), sizeof(T),
+                         place);
   T value;
   std::memcpy(static_cast<void*>(&value), static_cast<const void*>(address), sizeof(T));
   return value;
@@ -24,7 +25,8 @@ T ldg(const T* address, std::source_location place = std::source_location::curre
 template <typename T>
 T ldg_streaming(const T* address, std::source_location place = std::source_location::current()) {
   static_assert(is_loadable<T>);
-  emulator::check_global("ldg_streaming", address, sizeof(T), sizeof(T), place);
+  emulator::check_global(emulator::GlobalAccess::kConstant, "ldg_streaming", address, sizeof(T),
+                         sizeof(T), place);
   T value;
   std::memcpy(static_cast<void*>(&value), static_cast<const void*>(address), sizeof(T));
   return value;
@@ -34,7 +36,8 @@ template <typename T>
 void stg(T* address, const std::type_identity_t<T>& value,
          std::source_location place = std::source_location::current()) {
   static_assert(is_loadable<T>);
-  emulator::check_global("stg", address, sizeof(T), sizeof(T), place);
+  emulator::check_global(emulator::GlobalAccess::kWrite, "stg", address, sizeof(T), sizeof(T),
+                         place);
   std::memcpy(static_cast<void*>(address), static_cast<const void*>(&value), sizeof(T));
 }
 

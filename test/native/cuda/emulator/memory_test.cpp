@@ -74,6 +74,67 @@ TEST(EmulatorMemory, GlobalAlignment) {
                  "cp_async16: misaligned");
 }
 
+// ---- races in global memory
+
+TEST(EmulatorGlobalRace, BlocksOfOneLaunch) {
+  Device device(0);
+  const DeviceArray<uint32_t> array(device, 64);
+  uint32_t* at = array.data();
+  const LaunchShape two = {.grid = {2}, .threads = 32};
+  EXPECT_EQ(run_lambda(two, [=] { stg(at + blockIdx.x * 32 + lane(), 1u); }), "");
+  EXPECT_EQ(run_lambda(two, [=] { ldg(at + (blockIdx.x ^ 1) * 32 + lane()); }), "")
+      << "what an earlier launch wrote is there for all";
+  expect_failure(run_lambda(two, [=] { stg(at + lane(), 1u); }),
+                 "stg: race with another block of this launch");
+  expect_failure(run_lambda(two,
+                            [=] {
+                              stg(at + blockIdx.x * 32 + lane(), 1u);
+                              ldg(at + (blockIdx.x ^ 1) * 32 + lane());
+                            }),
+                 "ldg: race with another block of this launch");
+}
+
+TEST(EmulatorGlobalRace, ThreadsOfOneBlock) {
+  Device device(0);
+  const DeviceArray<uint32_t> array(device, 64);
+  uint32_t* at = array.data();
+  const auto kernel = [at](bool barrier) {
+    return [=] {
+      stg(at + threadIdx.x, threadIdx.x);
+      if (barrier) syncthreads();
+      ldg(at + (threadIdx.x ^ 33));
+    };
+  };
+  EXPECT_EQ(run_lambda(64, kernel(true)), "");
+  expect_failure(run_lambda(64, kernel(false)), "ldg: race in global memory, not ordered after");
+  expect_failure(run_lambda(64, [=] { stg(at + threadIdx.x / 2, 1u); }),
+                 "stg: race in global memory");
+  EXPECT_EQ(
+      run_lambda(64, [=] { stg(reinterpret_cast<uint16_t*>(at) + threadIdx.x, uint16_t{1}); }), "")
+      << "neighbouring halves are apart";
+  expect_failure(run_lambda(64,
+                            [=] {
+                              stg(at + threadIdx.x, 1u);
+                              cp_async16(shared_base() + threadIdx.x * 16,
+                                         at + (threadIdx.x ^ 33) / 4 * 4, true);
+                              cp_async_commit();
+                              cp_async_wait<0>();
+                            }),
+                 "cp_async16: race in global memory");
+}
+
+TEST(EmulatorGlobalRace, StreamingLoadsOfWhatTheLaunchWrites) {
+  Device device(0);
+  const DeviceArray<uint32_t> array(device, 32);
+  uint32_t* at = array.data();
+  expect_failure(run_lambda(32,
+                            [=] {
+                              stg(at + lane(), 1u);
+                              ldg_streaming(at + lane());
+                            }),
+                 "ldg_streaming: reads what this launch writes");
+}
+
 TEST(EmulatorMemory, FreedMemoryIsOutOfBounds) {
   Device device(0);
   const uint32_t* at = nullptr;
