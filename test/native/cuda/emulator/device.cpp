@@ -98,6 +98,9 @@ void* poisoned_memory(size_t bytes) {
 
 void run_kernel(const LaunchShape& shape, uint64_t launch, const std::string& name,
                 const std::function<void()>& kernel) {
+  if (options().lost_at_launch != 0 && launch >= options().lost_at_launch) {
+    throw Error(ErrorCode::kDevice, "the GPU's work failed: the device is lost");
+  }
   static Block block;
   statistics() = {};
   const uint64_t seed = options().seed + launch;
@@ -140,6 +143,7 @@ void enqueue_launch(Device& device, const LaunchShape& shape, std::string name,
   require(shape.shared_bytes <= device.properties().shared_memory_bytes,
           "a kernel launch failed: more shared memory than a block has");
   const uint64_t launch = stream_of(device).launches++;
+  ++counters().launches;
   put(device, [shape, launch, name = std::move(name), kernel = std::move(kernel)] {
     run_kernel(shape, launch, name, kernel);
   });
@@ -189,6 +193,7 @@ Buffer Device::allocate(size_t bytes) {
                                              std::to_string(bytes) + " bytes left");
   }
   void* data = emulator::poisoned_memory(bytes);
+  ++emulator::counters().allocations;
   emulator::device_memory().add(data, bytes, true);
   stream->allocated_bytes += bytes;
   return {data, bytes, [stream](void* memory, size_t size) {
@@ -205,6 +210,7 @@ Buffer Device::allocate_pinned(size_t bytes) {
   const Lock lock(emulator::emulator_mutex());
   if (bytes == 0) return {};
   void* data = emulator::poisoned_memory(bytes);
+  ++emulator::counters().allocations;
   emulator::pinned_memory().add(data, bytes, false);
   return {data, bytes, [](void* memory, size_t) {
             const Lock unlocked(emulator::emulator_mutex());
@@ -259,6 +265,7 @@ void Device::clear(void* to, size_t bytes) {
 
 void Device::synchronize() {
   const Lock lock(emulator::emulator_mutex());
+  ++emulator::counters().synchronizations;
   emulator::Stream& stream = emulator::stream_of(*this);
   stream.run();
   stream.check();

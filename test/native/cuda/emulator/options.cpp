@@ -19,6 +19,11 @@ Statistics& statistics() {
   return statistics;
 }
 
+Counters& counters() {
+  static Counters counters;
+  return counters;
+}
+
 DeviceProperties& device_properties() {
   static DeviceProperties properties = [] {
     DeviceProperties gpu;
