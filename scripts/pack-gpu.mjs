@@ -13,6 +13,9 @@ const pack = `${root}build/pack`;
 const cudaFolder = 'build/pack-cuda';
 const kMostBytes = 60e6;
 
+/** Native programs for the GPU. */
+const programs = ['cuda_tests', 'cuda_bench'];
+
 /** What a run reads of the repository; test/vocabularies (540 MB of real tokenizers) stays behind. */
 const contents = [
   ...['package.json', 'vitest.config.ts', 'tsconfig.json', 'dist', 'models', 'bench', 'examples'],
@@ -23,12 +26,12 @@ const contents = [
 async function buildWithCuda() {
   await runStep('configuring with the CUDA backend', process.execPath, [
     ...['node_modules/cmake-js/bin/cmake-js', 'configure', '--out', cudaFolder, '--log-level', 'warn'],
-    ...['--CDBLOCK_ATTENTION_CUDA=ON', '--CDBLOCK_ATTENTION_TESTS=ON'],
+    ...['--CDBLOCK_ATTENTION_CUDA=ON', '--CDBLOCK_ATTENTION_TESTS=ON', '--CDBLOCK_ATTENTION_BENCH=ON'],
     `--CDBLOCK_ATTENTION_ADDON_FOLDER=${root}${cudaFolder}/addon`,
   ]);
   await runStep('building with the CUDA backend (some minutes the first time)', 'cmake', [
     ...['--build', cudaFolder, '--parallel', String(availableParallelism())],
-    ...['--target', 'block_attention', 'cuda_tests'],
+    ...['--target', 'block_attention', ...programs],
   ]);
 }
 
@@ -67,7 +70,7 @@ await runMain(async () => {
   cpSync(process.execPath, `${stage}/runtime/node`, { dereference: true });
   if (cuda) {
     cpSync(`${root}${cudaFolder}/addon/block_attention.node`, `${stage}/build/Release/block_attention.node`);
-    cpSync(`${root}${cudaFolder}/cuda_tests`, `${stage}/runtime/cuda_tests`);
+    for (const program of programs) cpSync(`${root}${cudaFolder}/${program}`, `${stage}/runtime/${program}`);
   }
   await runStep('packing', 'tar', ['-C', stage, '-I', 'xz -T0 -6', '-cf', `${pack}/project.tar.xz`, '.']);
   rmSync(stage, { recursive: true });

@@ -23,7 +23,10 @@ export class UsageError extends Error {}
 export const COMMON_OPTIONS = {
   model: { type: 'string', help: 'DIR: a model folder' },
   shape: { type: 'string', help: 'NAME: a published shape with random weights (smollm2-135m unless said)' },
-  device: { type: 'string', help: 'NAME: auto unless said' },
+  device: {
+    type: 'string',
+    help: 'NAME: auto, cpu, cuda or (in test builds) cuda-emulated; auto unless said',
+  },
   threads: { type: 'string', help: 'N: as many as there are cores unless said' },
   json: { type: 'string', help: 'FILE: add the results to this file' },
   short: { type: 'boolean', help: 'a few seconds on the tiny model: that it runs, not how fast' },

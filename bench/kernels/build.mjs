@@ -13,26 +13,41 @@ export function benchPrograms() {
   return filesIn(['bench/native'], PROGRAM).flatMap((file) => PROGRAM.exec(file)?.[1] ?? []);
 }
 
-/** @param {string} program */
-export const pathOf = (program) => `${buildFolder}/${program}`;
+/** The program that measures a device's kernels, beside the CPU's. @type {Record<string, { program: string, option: string }>} */
+export const GPU_PROGRAMS = {
+  cuda: { program: 'cuda_bench', option: 'BLOCK_ATTENTION_CUDA' },
+  'cuda-emulated': { program: 'cuda_emulated_bench', option: 'BLOCK_ATTENTION_TESTS' },
+};
 
-export async function buildPrograms() {
-  const inputs = ['native', 'bench/native', 'CMakeLists.txt'];
-  const outputs = benchPrograms().map((program) => `build/cmake/${program}`);
-  await whenStale('native-benchmarks', { inputs, outputs }, async () => {
-    if (!/^BLOCK_ATTENTION_BENCH:BOOL=ON$/m.test(readFileSync(`${buildFolder}/CMakeCache.txt`, 'utf8'))) {
-      await runStep('configuring the native benchmarks', 'cmake', [
-        '-DBLOCK_ATTENTION_BENCH=ON',
-        buildFolder,
+/** Where programs lie that somebody else has built (scripts/pack/run.sh). */
+const builtFolder = process.env.BLOCK_ATTENTION_PROGRAMS;
+
+/** @param {string} program */
+export const pathOf = (program) => `${builtFolder ?? buildFolder}/${program}`;
+
+/** @param {string} [device] a key of GPU_PROGRAMS, or else the CPU's programs */
+export async function buildPrograms(device) {
+  if (builtFolder !== undefined) return;
+  const gpu = device === undefined ? undefined : GPU_PROGRAMS[device];
+  const programs = gpu === undefined ? benchPrograms() : [gpu.program];
+  const inputs = ['native', 'bench/native', 'CMakeLists.txt', 'cmake'];
+  const outputs = programs.map((program) => `build/cmake/${program}`);
+  await whenStale(
+    `native-benchmarks${gpu === undefined ? '' : `-${device}`}`,
+    { inputs, outputs },
+    async () => {
+      const cache = readFileSync(`${buildFolder}/CMakeCache.txt`, 'utf8');
+      const options = ['BLOCK_ATTENTION_BENCH', ...(gpu === undefined ? [] : [gpu.option])];
+      if (options.some((option) => !cache.includes(`${option}:BOOL=ON`))) {
+        await runStep('configuring the native benchmarks', 'cmake', [
+          ...options.map((option) => `-D${option}=ON`),
+          buildFolder,
+        ]);
+      }
+      await runStep('building the native benchmarks', 'cmake', [
+        ...['--build', buildFolder, '--parallel', String(availableParallelism())],
+        ...['--target', ...(gpu === undefined ? ['native_benchmarks'] : programs)],
       ]);
-    }
-    await runStep('building the native benchmarks', 'cmake', [
-      '--build',
-      buildFolder,
-      '--parallel',
-      String(availableParallelism()),
-      '--target',
-      'native_benchmarks',
-    ]);
-  });
+    },
+  );
 }

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
-import { benchPrograms, buildPrograms, pathOf } from './build.mjs';
+import { benchPrograms, buildPrograms, GPU_PROGRAMS, pathOf } from './build.mjs';
 import { parseOutput } from './parse.mjs';
 import { kernelTables } from './tables.mjs';
 
@@ -35,12 +35,8 @@ export const kernels = {
   summary: 'GFLOP/s and GB/s of each op beside the limits of the machine (builds the native benchmarks)',
   options: {},
   async run({ settings, progress }) {
-    await buildPrograms();
-    const threads = String(settings.threads ?? availableParallelism());
-    const variants = settings.short ? CALLS.short : CALLS.full;
-    const calls = benchPrograms().flatMap((program) =>
-      (variants[program] ?? [[]]).map((args) => ({ program, args: ['--threads', threads, ...args] })),
-    );
+    await buildPrograms(settings.device);
+    const calls = callsOf(settings);
     progress.begin(calls.length);
     /** @type {KernelResults} */
     const results = { ops: undefined, others: [] };
@@ -55,6 +51,22 @@ export const kernels = {
   },
   tables: kernelTables,
 };
+
+/**
+ * A GPU has one program; 'auto' means the CPU's here.
+ *
+ * @param {{ device: string, threads: number | undefined, short: boolean }} settings
+ * @returns {{ program: string, args: string[] }[]}
+ */
+function callsOf({ device, threads, short }) {
+  const gpu = GPU_PROGRAMS[device];
+  if (gpu !== undefined) return [{ program: gpu.program, args: short ? ['--short', '1'] : [] }];
+  const variants = short ? CALLS.short : CALLS.full;
+  const common = ['--threads', String(threads ?? availableParallelism())];
+  return benchPrograms().flatMap((program) =>
+    (variants[program] ?? [[]]).map((args) => ({ program, args: [...common, ...args] })),
+  );
+}
 
 /**
  * A table that is not found is a failure: what a program prints may change.

@@ -11,22 +11,22 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <memory>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "attention_case.hpp"
 #include "cpu/attention.hpp"
 #include "cpu/host_memory.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/linear.hpp"
 #include "cpu/linear_weight.hpp"
 #include "cpu/thread_pool.hpp"
-#include "model/flops.hpp"
 #include "peak_fma.hpp"
 #include "stream_read.hpp"
 
@@ -44,15 +44,7 @@ struct Options {
   std::string only;
 };
 
-struct Case {
-  const char* name;
-  int32_t sequences;
-  int32_t rows;
-  int32_t earlier;  // keys in earlier segments, shared by all sequences, each at offsets of its own
-  int32_t segment;  // tokens per earlier segment
-};
-
-constexpr Case kCases[] = {
+constexpr AttentionCase kCases[] = {
     {"block encoding 512", 1, 512, 0, 1},
     {"block encoding 4 x 128", 4, 128, 0, 1},
     {"block encoding 2048", 1, 2048, 0, 1},
@@ -64,7 +56,7 @@ constexpr Case kCases[] = {
     {"decode 1K", 1, 1, 1024, 256},
     {"decode 4K", 1, 1, 4096, 256},
     {"decode 32K", 1, 1, 32768, 512},
-    {"8 decodes 4K, shared", 8, 1, 4096, 256},
+    {"8 decodes 4K, shared", 8, 1, 4096, 256, true},
 };
 
 constexpr double kRotation = 256e6;
@@ -154,25 +146,20 @@ AttentionConfig config_of(const Options& options) {
   return config;
 }
 
-void run_case(ThreadPool& pool, const Options& options, const Limits& limits, const Case& c) {
+void run_case(ThreadPool& pool, const Options& options, const Limits& limits,
+              const AttentionCase& c) {
   const AttentionConfig config = config_of(options);
   CpuAttention attention(pool, options.isa, config);
-  const double key_bytes =
-      2.0 * options.kv_heads * options.head_dim * static_cast<double>(dtype_size(options.dtype));
-  const double keys = c.earlier + double{c.sequences * 1.0} * c.rows;
-  const auto layers =
-      static_cast<int32_t>(std::clamp(kRotation / (keys * key_bytes) + 1, 2.0, 400.0));
+  const CaseStep made(c);
+  const Step& step = made.step();
+  const double bytes = 2.0 * options.kv_heads * options.head_dim *
+                       static_cast<double>(dtype_size(options.dtype)) *
+                       static_cast<double>(made.keys());
+  const auto layers = static_cast<int32_t>(std::clamp(kRotation / bytes + 1, 2.0, 400.0));
 
-  // Pages at random; every block starts a page of its own.
-  const int32_t earlier_blocks = c.earlier / c.segment;
-  const auto pages_for = [](int32_t tokens) { return (tokens + 15) / 16; };
-  const int32_t pages = earlier_blocks * pages_for(c.segment) + c.sequences * pages_for(c.rows);
-  CpuKvStorage kv({layers, options.kv_heads, options.head_dim, options.dtype}, pages);
-  std::vector<PageId> ids(static_cast<size_t>(pages));
-  for (int32_t i = 0; i < pages; ++i) ids[static_cast<size_t>(i)] = i;
-  std::mt19937 rng(1);
-  std::shuffle(ids.begin(), ids.end(), rng);
-  const size_t values = kv.page_bytes() * static_cast<size_t>(pages) / dtype_size(options.dtype);
+  CpuKvStorage kv({layers, options.kv_heads, options.head_dim, options.dtype}, made.pages());
+  const size_t values =
+      kv.page_bytes() * static_cast<size_t>(made.pages()) / dtype_size(options.dtype);
   for (size_t i = 0; i < values; ++i) {
     const float value = static_cast<float>(i * 2654435761u % 1024) * 0x1p-10f - 0.5f;
     if (options.dtype == DType::kBF16) {
@@ -182,29 +169,7 @@ void run_case(ThreadPool& pool, const Options& options, const Limits& limits, co
     }
   }
 
-  std::vector<StepSegment> segments;
-  std::vector<StepSequence> sequences;
-  const std::span<const PageId> all(ids);
-  for (int32_t s = 0; s < c.sequences; ++s) {
-    for (int32_t b = 0; b < earlier_blocks; ++b) {
-      const auto count = static_cast<size_t>(pages_for(c.segment));
-      segments.push_back({all.subspan(static_cast<size_t>(b) * count, count), c.segment,
-                          c.earlier - b * c.segment + s});
-    }
-    const auto count = static_cast<size_t>(pages_for(c.rows));
-    segments.push_back({all.subspan(static_cast<size_t>(earlier_blocks * pages_for(c.segment)) +
-                                        static_cast<size_t>(s) * count,
-                                    count),
-                        c.rows, 0});
-  }
-  for (int32_t s = 0; s < c.sequences; ++s) {
-    const auto count = static_cast<size_t>(earlier_blocks) + 1;
-    sequences.push_back(
-        {s * c.rows, c.rows, 0, {segments.data() + static_cast<size_t>(s) * count, count}});
-  }
-  const int32_t rows = c.sequences * c.rows;
-  const std::vector<int32_t> tokens(static_cast<size_t>(rows));
-  const Step step = {tokens, sequences};
+  const int32_t rows = made.rows();
   const int64_t cols = int64_t{config.num_heads} * config.head_dim;
   std::vector<float> q(static_cast<size_t>(rows * cols));
   for (size_t i = 0; i < q.size(); ++i)
@@ -213,11 +178,8 @@ void run_case(ThreadPool& pool, const Options& options, const Limits& limits, co
   const Tensor q_view = {q.data(), DType::kF32, rows, cols, cols};
   const Tensor out_view = {out.data(), DType::kF32, rows, cols, cols};
 
-  double pairs = 0;
-  for (const StepSequence& sequence : sequences)
-    pairs += static_cast<double>(visible_pairs(sequence, 0, c.rows, 0));
-  const double flops = 4.0 * options.head_dim * config.num_heads * pairs;
-  const double bytes = keys * key_bytes;
+  const double flops =
+      4.0 * options.head_dim * config.num_heads * static_cast<double>(made.pairs());
 
   using Mode = AttentionTasks::Mode;
   AttentionTasks plans[3];
@@ -253,7 +215,7 @@ void bench(const Options& options) {
               limits.linear / 1e9, limits.read / 1e9);
   std::printf("%-38s %9s %8s %8s %7s %7s %7s %9s %9s %7s\n", "", "GFLOP/s", "of fma", "of lin.",
               "GB/s", "of read", "floor", "fold us", "split us", "plan us");
-  for (const Case& c : kCases) {
+  for (const AttentionCase& c : kCases) {
     if (std::string(c.name).find(options.only) != std::string::npos)
       run_case(pool, options, limits, c);
   }

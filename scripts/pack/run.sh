@@ -21,7 +21,9 @@ fi
 cd "$folder"
 PATH="$folder/runtime:$PATH"
 LD_LIBRARY_PATH="$folder/runtime${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-export PATH LD_LIBRARY_PATH
+# What bench/kernels runs instead of building it.
+BLOCK_ATTENTION_PROGRAMS="$folder/runtime"
+export PATH LD_LIBRARY_PATH BLOCK_ATTENTION_PROGRAMS
 command=${1:-test}
 [ $# -eq 0 ] || shift
 case $command in
