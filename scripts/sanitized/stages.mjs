@@ -1,6 +1,6 @@
 // What is run in a build with sanitizers, and what came out, in a line.
 import { spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { exitCodeOf, root } from '../setup/process.mjs';
 import { nodeArguments, nodeEnvironment, programEnvironment } from './build.mjs';
@@ -113,6 +113,7 @@ export async function fuzzers(build, { seconds, processes }) {
 async function runFuzzer(build, name, seconds) {
   const corpus = `${build.folder}/corpus/${name}/`;
   const findings = `${build.folder}/findings/`;
+  const seeds = `test/fuzz/seeds/${name}/`;
   for (const folder of [corpus, findings]) mkdirSync(`${root}${folder}`, { recursive: true });
   const { code, stderr } = await run(
     `${root}${build.folder}/${name}`,
@@ -124,11 +125,12 @@ async function runFuzzer(build, name, seconds) {
         '-max_len=4096',
         '-print_final_stats=1',
       ],
-      ...[`-artifact_prefix=${findings}${name}-`, corpus, `test/fuzz/seeds/${name}/`],
+      ...[`-artifact_prefix=${findings}${name}-`, corpus, ...(existsSync(`${root}${seeds}`) ? [seeds] : [])],
     ],
     programEnvironment(),
   );
-  if (code !== 0) process.stdout.write(`${stderr.slice(-8000)}\nThe input lies in ${findings}.\n`);
+  if (code !== 0)
+    process.stdout.write(`${stderr.slice(-8000)}\nInputs of findings are kept in ${findings}.\n`);
   return { code, units: /number_of_executed_units: (\d+)/.exec(stderr)?.[1] ?? 'unknown' };
 }
 
