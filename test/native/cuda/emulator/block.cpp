@@ -118,8 +118,8 @@ void Block::prepare() {
 
 // The warp with the highest priority among those that can run. Priorities are drawn anew now and
 // then: one warp runs ahead as far as barriers let it, then another.
-Warp* Block::next_warp() {
-  if (random() % 512 == 0) {
+Warp* Block::next_warp(bool new_priority) {
+  if (new_priority) {
     warps[random() % warp_count()].priority = random();
     turn_ = nullptr;
   }
@@ -131,8 +131,8 @@ Warp* Block::next_warp() {
   return turn_;
 }
 
-void Block::run_lane(Warp& warp) {
-  const uint32_t first = random() % kWarpSize;
+// The first that can run from `first` on.
+void Block::run_lane(Warp& warp, uint32_t first) {
   const uint32_t from_first =
       first == 0 ? warp.ready : warp.ready >> first | warp.ready << (kWarpSize - first);
   const uint32_t lane = (static_cast<uint32_t>(__builtin_ctz(from_first)) + first) % kWarpSize;
@@ -147,9 +147,10 @@ void Block::schedule() {
     if (!tma_copies.empty() && (!late_copies || random() % 4096 == 0)) {
       run_tma_copy(random() % static_cast<uint32_t>(tma_copies.size()));
     }
-    Warp* warp = next_warp();
+    const uint32_t chance = random();
+    Warp* warp = next_warp(chance / kWarpSize % 512 == 0);
     if (warp != nullptr) {
-      run_lane(*warp);
+      run_lane(*warp, chance % kWarpSize);
     } else if (!tma_copies.empty()) {
       run_tma_copy(random() % static_cast<uint32_t>(tma_copies.size()));
     } else {

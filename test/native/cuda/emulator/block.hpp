@@ -134,8 +134,8 @@ class Block {
   void run_block();
   void prepare();
   void schedule();
-  Warp* next_warp();
-  void run_lane(Warp& warp);
+  Warp* next_warp(bool new_priority);
+  void run_lane(Warp& warp, uint32_t first_lane);
   void check_end();
   [[noreturn]] void report_deadlock();
   static void thread_main(void* thread);

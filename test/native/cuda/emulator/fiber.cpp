@@ -28,7 +28,7 @@ namespace {
 constexpr size_t kStackBytes = EMULATOR_SANITIZED ? 512 * 1024 : 128 * 1024;
 constexpr size_t kGuardBytes = 4096;
 // What a kernel finds in locals that nobody wrote: about the depth of its frames.
-constexpr size_t kPoisonBytes = 4096;
+constexpr size_t kPoisonBytes = 1024;
 
 // A stack with a page below it that nobody may touch.
 class Stack {

@@ -90,7 +90,9 @@ void SharedMemory::note_access(Word& word, bool atomic, Site site) {
   if (word.access_generation != generation) {
     word.access_generation = generation;
     word.accesses = 0;
+    word.counted = false;
   }
+  word.counted = word.counted || atomic;
   const uint32_t lane = 1u << self.lane;
   Access* same_time = nullptr;
   Access* empty = nullptr;

@@ -79,6 +79,7 @@ class SharedMemory {
     uint32_t access_generation = 0;
     uint32_t accesses = 0;  // an index, 0: none
     Writer kind = Writer::kNobody;
+    bool counted = false;  // there are atomics among the accesses
     bool pending = false;  // an asynchronous copy is on its way
     bool plain = false;    // written by a store, which the asynchronous proxy does not see unfenced
   };
@@ -89,7 +90,7 @@ class SharedMemory {
   static bool plainly_readable(const Word& word, uint32_t generation, uint32_t thread) {
     return word.kind == Writer::kThread && !word.pending &&
            (word.write_generation != generation || word.writer == thread) &&
-           word.access_generation != generation;
+           (word.access_generation != generation || !word.counted);
   }
   void check_written(const Word& word, const char* operation,
                      const std::source_location& place) const;
