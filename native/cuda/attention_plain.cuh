@@ -65,6 +65,7 @@ struct PlainRow {
     float score = -INFINITY;
     if (sees) {
       score = 0.0f;
+#pragma unroll 1
       for (int dim = 0; dim < arguments.head_dim; dim += kVector) {
         float keys[kVector];
         load_vector(k + dim, keys);
@@ -90,6 +91,7 @@ struct PlainRow {
 #pragma unroll
     for (int i = 0; i < Shape::kLaneDims; ++i) outputs[i] *= keep;
     const int64_t v_offset = arguments.kv.head_bytes / 2;
+#pragma unroll 1
     for (int j = 0; j < Shape::kKeys; ++j) {
       const int key = walk.key + j;
       if (key < seen.first || key >= seen.last) continue;
@@ -118,7 +120,7 @@ struct PlainRow {
 
 // Grid: tiles x kv heads, as attention_mma_kernel.
 template <typename E>
-__global__ void __launch_bounds__(AttentionPlainShape::kThreads)
+__global__ void __launch_bounds__(AttentionPlainShape::kThreads, 1)
     attention_plain_kernel(AttentionArguments arguments) {
   using Shape = AttentionPlainShape;
   const auto block = static_cast<int>(blockIdx.x);
