@@ -8,6 +8,7 @@
 # The files of a kernel, in the order in which they are included; the driver test/native/cuda/planted/<kernel>.hpp runs it.
 set(planted_files_linear_mma chunk_offset.cuh linear_mma.cuh)
 set(planted_files_rms_norm rms_norm.cu)
+set(planted_files_attention_mma attention_mma.cuh)
 
 set(planted_sources "")
 
@@ -128,9 +129,63 @@ plant_bug(rms_norm rows_without_their_stride "wrong value|written behind" rms_no
 plant_bug(rms_norm misaligned_rows "misaligned" rms_norm.cu
   "float* x_row = x + row * x_stride;" "float* x_row = x + row * (x_stride + 1);")
 
+# ---- attention_mma
+
+plant_bug(attention_mma none "" "" "" "")
+plant_bug(attention_mma no_barrier_in_the_loop "race|still writing|nobody wrote" attention_mma.cuh
+[[    cp_async_wait<Shape::kSlots - 2>();
+    syncthreads();
+]]
+[[    cp_async_wait<Shape::kSlots - 2>();
+]])
+plant_bug(attention_mma wait_one_too_short "still writing" attention_mma.cuh
+  "cp_async_wait<Shape::kSlots - 2>();" "cp_async_wait<Shape::kSlots - 1>();")
+plant_bug(attention_mma one_slot_too_many_ahead "race|still writing" attention_mma.cuh
+  "for (int i = 0; i + 1 < Shape::kSlots; ++i) {" "for (int i = 0; i < Shape::kSlots; ++i) {")
+plant_bug(attention_mma slot_filled_too_early "race|still writing" attention_mma.cuh
+  "loader.load(arguments, tile, kv_head, free);" "loader.load(arguments, tile, kv_head, slot);")
+plant_bug(attention_mma ring_without_end "shared address out of bounds" attention_mma.cuh
+  "    if (slot == ring_end) slot = ring;\n" "")
+plant_bug(attention_mma keys_behind_the_last "wrong value" attention_mma.cuh
+  "in_head && walk.key + row < walk.length" "in_head")
+plant_bug(attention_mma stale_page "wrong value|out of bounds" attention_mma.cuh
+[[        walk.next(arguments, tile);
+        find_page();
+]]
+[[        walk.next(arguments, tile);
+]])
+plant_bug(attention_mma one_page_for_all "wrong value" attention_mma.cuh
+  "shfl(page, row / kPageTokens)" "shfl(page, 0)")
+plant_bug(attention_mma query_fragments_swapped "wrong value" attention_mma.cuh
+  "row_offset = chunk_offset<Shape::kChunks>(lane & 15, lane >> 4);"
+  "row_offset = chunk_offset<Shape::kChunks>((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1);")
+plant_bug(attention_mma key_fragments_swapped "wrong value" attention_mma.cuh
+  "key_offset = chunk_offset<Shape::kChunks>((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1);"
+  "key_offset = chunk_offset<Shape::kChunks>(lane & 15, lane >> 4);")
+plant_bug(attention_mma no_syncwarp_after_the_rotation "race|nobody wrote" attention_mma.cuh
+[[    syncwarp();
+  }
+]]
+[[  }
+]])
+plant_bug(attention_mma padding_not_cleared "nobody wrote" attention_mma.cuh
+  "      sts(rotated + chunk_offset<Shape::kChunks>(lane / 2, chunk), U32x4{});\n" "")
+plant_bug(attention_mma unseen_keys_not_hidden "wrong value" attention_mma.cuh
+  "    if (ballot(whole) != 0xffffffffu) hide_unseen(scores, seen);\n" "")
+plant_bug(attention_mma sums_not_rescaled "wrong value" attention_mma.cuh
+  "    for (int i = 0; i < 4; ++i) sums[i] *= keep[i / 2];\n" "    for (int i = 0; i < 4; ++i) sums[i] *= 1.0f;\n")
+plant_bug(attention_mma segments_of_one_cut "other bits|wrong value" attention_mma.cuh
+  "if (walk.over() || walk.segment != segment || walk.cut() != cut) rows.end_cut();"
+  "if (walk.over() || walk.cut() != cut) rows.end_cut();")
+plant_bug(attention_mma rotation_of_the_segment_alone "wrong value|other bits" attention_mma.cuh
+  "    rotation += ldg(&token->rotation);\n" "")
+plant_bug(attention_mma rows_beyond_the_last_stored "race|wrong value|out of bounds" attention_mma.cuh
+  "      if (row >= rows) continue;\n" "")
+
 # ---- the program
 
-add_executable(cuda_planted_tests test/native/cuda/planted/planted_test.cpp ${planted_sources})
+add_executable(cuda_planted_tests
+  test/native/cuda/planted/planted_test.cpp test/native/cuda/planted/attention_launcher.cpp ${planted_sources})
 target_include_directories(cuda_planted_tests PRIVATE test/native test/native/cuda)
 # Several to a compilation: most of what is compiled is the headers that they share.
 set_target_properties(cuda_planted_tests PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
@@ -146,4 +201,4 @@ add_test(NAME planted_bug_that_replaces_nothing
     -DNAMESPACE=gone -DOLD=${CMAKE_BINARY_DIR}/planted/gone.txt -DNEW=${CMAKE_BINARY_DIR}/planted/gone.txt
     -P ${CMAKE_SOURCE_DIR}/cmake/plant.cmake)
 set_tests_properties(planted_bug_that_replaces_nothing PROPERTIES
-  PASS_REGULAR_EXPRESSION "no longer holds what the planted bug gone replaces")
+  PASS_REGULAR_EXPRESSION "no[ \n]+longer[ \n]+holds[ \n]+what[ \n]+the[ \n]+planted")
