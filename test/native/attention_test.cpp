@@ -25,8 +25,11 @@ AttentionCase random_case(Random& random) {
   AttentionCase c;
   const int32_t head_dim = pick(head_dims);
   const int32_t rotary_dim = random.chance(0.7) ? head_dim : std::max(2, head_dim / 4 / 2 * 2);
-  c.config = attention_config(static_cast<int32_t>(random.between(1, 3)), pick(groups), head_dim,
-                              rotary_dim, random.chance(0.3) ? 1.2 : 1.0);
+  // One draw to a statement: the order of arguments is the compiler's.
+  const auto kv_heads = static_cast<int32_t>(random.between(1, 3));
+  const int32_t group = pick(groups);
+  const double attention_factor = random.chance(0.3) ? 1.2 : 1.0;
+  c.config = attention_config(kv_heads, group, head_dim, rotary_dim, attention_factor);
   c.kv_dtype = random.chance(0.5) ? DType::kBF16 : DType::kF32;
   c.window = pick(windows);
   CaseSizes sizes;
@@ -57,17 +60,23 @@ std::string describe(const AttentionCase& c) {
   return text;
 }
 
-// Against float64. The rule: at most twice the error of the plain formula in float32 (keys at
-// global positions, one pass), plus a floor of 8 units of float32 rounding of the largest value,
-// which is where single roundings lie.
+// Against float64. The rule: on average at most twice the error of the plain formula in float32
+// (keys at global positions, one pass), plus a floor of 2 units of float32 rounding of the largest
+// value, which is where single roundings lie. The largest error of a few rows is a matter of luck,
+// since two keys of nearly equal large scores make any rounding visible: it may be eight times the
+// plain formula's.
 void expect_accurate(const AttentionCase& c, const AttentionSetup& setup,
                      const std::vector<float>& out, Random& random) {
-  double plain_error = 0;
-  double error = 0;
+  constexpr double kUnit = 0x1p-24;
+  double plain_sum = 0;
+  double sum = 0;
+  double plain_worst = 0;
+  double worst = 0;
   double largest = 0;
+  int64_t count = 0;
   int64_t first_row = 0;
   for (size_t s = 0; s < c.sequences.size(); ++s) {
-    for (int check = 0; check < 6; ++check) {
+    for (int check = 0; check < 16; ++check) {
       const auto row = static_cast<int32_t>(random.between(0, c.sequences[s].rows - 1));
       const auto head = static_cast<int32_t>(random.between(0, c.config.num_heads - 1));
       const std::vector<double> expected = plain_attention<double>(c, setup, s, row, head);
@@ -77,14 +86,21 @@ void expect_accurate(const AttentionCase& c, const AttentionSetup& setup,
       for (size_t i = 0; i < expected.size(); ++i) {
         ASSERT_TRUE(std::isfinite(got[i]))
             << "sequence " << s << " row " << row << " head " << head << " dim " << i;
-        plain_error = std::max(plain_error, std::abs(plain[i] - expected[i]));
-        error = std::max(error, std::abs(got[i] - expected[i]));
+        const double plain_error = std::abs(plain[i] - expected[i]);
+        const double error = std::abs(got[i] - expected[i]);
+        plain_sum += plain_error;
+        sum += error;
+        plain_worst = std::max(plain_worst, plain_error);
+        worst = std::max(worst, error);
         largest = std::max(largest, std::abs(expected[i]));
+        ++count;
       }
     }
     first_row += c.sequences[s].rows;
   }
-  EXPECT_LE(error, 2 * plain_error + 8 * 0x1p-24 * largest) << "plain " << plain_error;
+  const double n = static_cast<double>(count);
+  EXPECT_LE(sum / n, 2 * plain_sum / n + 2 * kUnit * largest) << "on average";
+  EXPECT_LE(worst, 8 * plain_worst + 8 * kUnit * largest);
 }
 
 TEST_P(AttentionTest, EqualsThePlainFormulaInGlobalPositions) {
