@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <string>
 
@@ -117,11 +118,20 @@ std::vector<Shape> all_shapes() {
   return shapes;
 }
 
+// BLOCK_ATTENTION_RANDOM_PLANS: so many plans instead of one for each shape. The long form, for a
+// card: 10000.
+size_t random_plans(size_t shapes) {
+  const char* plans = std::getenv("BLOCK_ATTENTION_RANDOM_PLANS");
+  return plans == nullptr ? shapes : std::strtoull(plans, nullptr, 10);
+}
+
 TEST_F(CudaAttentionTest, EqualsThePlainFormulaInGlobalPositions) {
+  const std::vector<Shape> shapes = all_shapes();
+  const size_t plans = random_plans(shapes.size());
   uint64_t seed = 300;
-  for (const Shape& shape : all_shapes()) {
+  for (size_t plan = 0; plan < plans; ++plan) {
     Random random(++seed);
-    const AttentionCase c = random_case(random, shape);
+    const AttentionCase c = random_case(random, shapes[plan % shapes.size()]);
     SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << describe(c));
     AttentionSetup setup(device(), c, seed);
     const Mode mode = static_cast<Mode>(random.between(0, 2));
