@@ -2,6 +2,8 @@
 # Runs the packed project on an x86-64 Linux machine that needs no Node:
 #   ./run.sh test [arguments of vitest]     the C++ tests of the GPU, then the TypeScript tests
 #   ./run.sh bench NAME [options]           a benchmark, e.g. bench ttft --device cuda
+#   ./run.sh sanitize [arguments]            the C++ tests under compute-sanitizer, tool by tool
+#   ./run.sh plans [N]                       N random plans of attention (10000 unless said)
 #   ./run.sh node FILE [arguments]          anything else
 # Unpacks itself once, beside itself or to $BLOCK_ATTENTION_FOLDER. The exit code is that of what ran.
 set -eu
@@ -35,10 +37,20 @@ case $command in
     node node_modules/vitest/vitest.mjs run "$@" || failed=1
     exit $failed
     ;;
+  sanitize)
+    failed=0
+    for tool in memcheck racecheck initcheck; do
+      compute-sanitizer --tool "$tool" --error-exitcode 1 runtime/cuda_tests --gtest_brief=1 "$@" || failed=1
+    done
+    exit $failed
+    ;;
+  plans)
+    BLOCK_ATTENTION_RANDOM_PLANS=${1:-10000} exec runtime/cuda_tests --gtest_filter='*EqualsThePlainFormula*'
+    ;;
   bench) exec node bench/main.mjs "$@" ;;
   node) exec node "$@" ;;
   *)
-    sed -n '2,6p' "$here/run.sh" >&2
+    sed -n '2,8p' "$here/run.sh" >&2
     exit 2
     ;;
 esac
