@@ -4,7 +4,7 @@ import { wholeNumber, wholeNumbers } from '../common/arguments.mjs';
 import { number, percent, spread } from '../common/format.mjs';
 import { randomOf } from '../common/random.mjs';
 import { openEngine } from '../common/subject.mjs';
-import { measureLimits } from '../kernels/limits.mjs';
+import { measureMemory } from '../kernels/limits.mjs';
 import { measureDecode } from './measure.mjs';
 
 /** @import { Benchmark } from '../common/benchmark.mjs' */
@@ -14,7 +14,7 @@ import { measureDecode } from './measure.mjs';
 /**
  * @typedef {object} Results
  * @property {number} stepBytes weights that one step reads
- * @property {number} readGBs the fastest streaming read, before or after
+ * @property {number} readGBs the fastest streaming read, before or after; of a GPU the copy bandwidth
  * @property {Row[]} rows
  */
 
@@ -27,9 +27,11 @@ export const decode = {
   },
   async run({ settings, own, progress }) {
     const { short, seconds } = settings;
-    const limits = () => measureLimits({ threads: settings.threads ?? availableParallelism(), short });
+    const { device } = settings;
+    const memory = () =>
+      measureMemory({ device, threads: settings.threads ?? availableParallelism(), short });
     progress.show('decode: the streaming rate of memory');
-    const before = await limits();
+    const before = await memory();
     const { engine, subject, stepBytes } = await openEngine(settings, progress);
     try {
       const plan = {
@@ -40,8 +42,9 @@ export const decode = {
         random: randomOf(settings.seed),
       };
       const rows = await measureDecode(engine, plan, progress);
-      const after = await limits();
-      const readGBs = Math.max(before.readGBs, after.readGBs);
+      // A GPU's memory is the engine's by now.
+      const after = device.startsWith('cuda') ? before : await memory();
+      const readGBs = Math.max(before, after);
       return { subject, results: { stepBytes, readGBs, rows } };
     } finally {
       await engine.close();

@@ -1,4 +1,5 @@
 // cuda_bench [--head-dim D] [--kv-heads H] [--group G] [--rounds R] [--case TEXT] [--short 1]
+//            [--limits 1]
 //
 // What the GPU's linear layers and attention reach, beside limits measured in the same run: the
 // bandwidth of a copy in device memory, and the fastest matrix product. The shapes are those of
@@ -34,6 +35,7 @@ struct Options {
   int32_t kv_heads = 8;
   int32_t group = 4;
   int rounds = 10;
+  bool limits_only = false;
   bool few = false;  // tiny shapes: that it runs, not how fast
   std::string only;
 };
@@ -239,6 +241,7 @@ void bench(const Options& options) {
   if (!fast.problem().empty()) std::printf("cuBLASLt: %s\n", fast.problem().c_str());
   const Limits limits = measure_limits(device, fast, own, options);
   std::printf("limits: copy %.0f GB/s, GEMM %.1f TFLOP/s\n", limits.copy / 1e9, limits.gemm / 1e12);
+  if (options.limits_only) return;
   std::printf("%-38s %9s %9s %8s %8s %8s %9s\n", "", "us", "TFLOP/s", "of GEMM", "GB/s", "of copy",
               "plan us");
   const auto run = [&](const AttentionCase& c) {
@@ -268,6 +271,8 @@ Options parse(int argc, char** argv) {
       options.rounds = std::stoi(value);
     } else if (name == "--case") {
       options.only = value;
+    } else if (name == "--limits") {
+      options.limits_only = value == "1";
     } else if (name == "--short") {
       options.few = value == "1";
       options.rounds = 1;
