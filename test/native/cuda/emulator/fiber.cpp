@@ -16,7 +16,7 @@
 #define EMULATOR_SANITIZED 0
 #endif
 #ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/common_interface_defs.h>
+#include <sanitizer/asan_interface.h>
 #endif
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
@@ -109,6 +109,10 @@ void Fiber::start(Entry entry, void* argument) {
   state_->argument = argument;
   if (state_->parked) return;
   state_->fresh = true;
+#ifdef __SANITIZE_ADDRESS__
+  // Of the frames that are abandoned.
+  __asan_unpoison_memory_region(state_->stack.bottom(), kStackBytes);
+#endif
   getcontext(&state_->context);
   state_->context.uc_stack.ss_sp = state_->stack.bottom();
   state_->context.uc_stack.ss_size = kStackBytes;
