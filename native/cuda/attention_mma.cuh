@@ -35,7 +35,7 @@ struct AttentionMmaShape {
   static constexpr int kThreads = kWarps * 32;
   static constexpr int kRows = kWarps * 16;
   // Part of the arithmetic, so the same for every number of warps.
-  static constexpr int kKeys = kDim <= 128 ? 64 : 32;
+  static constexpr int kKeys = kDim <= 128 ? 64 : 16;
   static constexpr int kChunks = kDim / 8;  // of 16 bytes in a row
   static constexpr uint32_t kQueryBytes = kRows * kDim * 2;
   static constexpr uint32_t kJoinedBytes = kRows * kDim * 4;
