@@ -1,6 +1,8 @@
-# cmake -DFROM=<source> -DTO=<copy> -DNAMESPACE=<name> [-DOLD=<file> -DNEW=<file>] -P plant.cmake
+# cmake -DFROM=<source> -DTO=<copy> -DNAMESPACE=<name> [-DFOLDER=<folder> -DCOPIED=<files>] [-DOLD=<file> -DNEW=<file>]
+#   -P plant.cmake
 # Copies a source of native/cuda into block_attention::cuda::<name>, so that it may stand beside the original, with the one
-# occurrence of the text in file OLD replaced by that in file NEW. Fails if it does not occur exactly once.
+# occurrence of the text in file OLD replaced by that in file NEW. Fails if it does not occur exactly once. Of the files
+# COPIED it includes the copies in FOLDER.
 file(READ "${FROM}" text)
 if(DEFINED OLD)
   file(READ "${OLD}" old)
@@ -16,4 +18,7 @@ if(DEFINED OLD)
   string(REPLACE "${old}" "${new}" text "${text}")
 endif()
 string(REPLACE "namespace block_attention::cuda {" "namespace block_attention::cuda::${NAMESPACE} {" text "${text}")
+foreach(file ${COPIED})
+  string(REPLACE "#include \"cuda/${file}\"" "#include \"${FOLDER}/${file}\"" text "${text}")
+endforeach()
 file(WRITE "${TO}" "${text}")

@@ -9,6 +9,8 @@
 set(planted_files_linear_mma chunk_offset.cuh linear_mma.cuh)
 set(planted_files_rms_norm rms_norm.cu)
 set(planted_files_attention_mma attention_mma.cuh)
+set(planted_files_sampling
+  sampling_rows.hpp sampling_shared.cuh sampling_passes.cuh sampling_kernel.cuh sampling.hpp sampling.cu)
 
 set(planted_sources "")
 
@@ -29,7 +31,8 @@ function(plant_bug kernel name found_by file old new)
       set(replacement -DOLD=${folder}/old.txt -DNEW=${folder}/new.txt)
     endif()
     add_custom_command(OUTPUT "${folder}/${source}"
-      COMMAND ${CMAKE_COMMAND} -DFROM=${from} -DTO=${folder}/${source} -DNAMESPACE=${namespace} ${replacement}
+      COMMAND ${CMAKE_COMMAND} -DFROM=${from} -DTO=${folder}/${source} -DNAMESPACE=${namespace}
+        -DFOLDER=${folder} "-DCOPIED=${planted_files_${kernel}}" ${replacement}
         -P "${CMAKE_SOURCE_DIR}/cmake/plant.cmake"
       DEPENDS "${from}" "${CMAKE_SOURCE_DIR}/cmake/plant.cmake" ${texts}
       VERBATIM)
@@ -181,6 +184,48 @@ plant_bug(attention_mma rotation_of_the_segment_alone "wrong value|other bits" a
   "    rotation += ldg(&token->rotation);\n" "")
 plant_bug(attention_mma rows_beyond_the_last_stored "race|wrong value|out of bounds" attention_mma.cuh
   "      if (row >= rows) continue;\n" "")
+
+# ---- sampling
+
+plant_bug(sampling none "" "" "" "")
+plant_bug(sampling no_barrier_before_the_sum "race|nobody wrote" sampling_shared.cuh
+[[  const int32_t lane = lane_id();
+  syncthreads();
+  for (int32_t group]]
+[[  const int32_t lane = lane_id();
+  for (int32_t group]])
+plant_bug(sampling no_syncwarp_after_the_group "race|nobody wrote" sampling_shared.cuh
+[[    syncwarp();
+    const U32x4 group]]
+[[    const U32x4 group]])
+plant_bug(sampling high_halves_lost "wrong value" sampling_shared.cuh
+  "  if (high != 0) atomic_add_shared(shared + kHighHalves + 4 * bucket, high);\n" "")
+plant_bug(sampling buckets_cleared_too_early "race" sampling_passes.cuh
+[[    // Others may go on to clear it.
+    syncthreads();
+]]
+"")
+plant_bug(sampling no_barrier_between_the_peaks "race|nobody wrote" sampling_passes.cuh
+[[static_cast<uint32_t>(warp_id()), best);
+  syncthreads();
+]]
+[[static_cast<uint32_t>(warp_id()), best);
+]])
+plant_bug(sampling rows_aligned_to_nothing "misaligned" sampling_passes.cuh
+  "row.misaligned = static_cast<int32_t>(reinterpret_cast<uintptr_t>(logits) / sizeof(float) % 4);"
+  "row.misaligned = 0;")
+plant_bug(sampling tail_not_cut_off "wrong value|out of bounds|race with another block" sampling_passes.cuh
+  "begin >= 0 && begin + kPiece <= row.vocab" "begin >= 0 && begin <= row.vocab")
+plant_bug(sampling count_not_cleared "nobody wrote" sampling_kernel.cuh
+  "  if (threadIdx.x == 0) sts<uint32_t>(appended, 0);\n" "")
+plant_bug(sampling no_barrier_between_bias_and_penalties "race in global memory" sampling_kernel.cuh
+[[  syncthreads();
+  const int32_t counts = ldg(&task->counts);]]
+[[  const int32_t counts = ldg(&task->counts);]])
+plant_bug(sampling no_barrier_between_the_restored "race in global memory|wrong value" sampling_kernel.cuh
+[[  syncthreads();
+  const int32_t biases = ldg(&task->biases);]]
+[[  const int32_t biases = ldg(&task->biases);]])
 
 # ---- the program
 
