@@ -18,8 +18,8 @@ const programs = ['cuda_tests', 'cuda_bench'];
 
 /** What a run reads of the repository; test/vocabularies (540 MB of real tokenizers) stays behind. */
 const contents = [
-  ...['package.json', 'vitest.config.ts', 'tsconfig.json', 'dist', 'models', 'bench', 'examples'],
-  ...['test/bench', 'test/fixtures', 'test/lib', 'build/Release/block_attention.node'],
+  ...['package.json', 'vitest.config.ts', 'tsconfig.json', 'dist', 'models', 'bench', 'examples', 'scripts'],
+  ...['test/bench', 'test/fixtures', 'test/fuzz', 'test/lib', 'build/Release/block_attention.node'],
 ];
 
 /** The addon and the native tests with the CUDA backend, for every architecture. */

@@ -34,7 +34,9 @@ case $command in
     for program in cuda_tests; do
       [ ! -x "runtime/$program" ] || "runtime/$program" --gtest_brief=1 || failed=1
     done
-    node node_modules/vitest/vitest.mjs run "$@" || failed=1
+    # Those left out read the 540 MB of real tokenizers, which are not in the pack.
+    node node_modules/vitest/vitest.mjs run --exclude '**/vocabularies.test.ts' --exclude '**/chat-format.test.ts' "$@" ||
+      failed=1
     exit $failed
     ;;
   sanitize)
