@@ -39,7 +39,6 @@ struct Stream {
   std::deque<std::function<void()>> queue;
   uint64_t launches = 0;
   size_t allocated_bytes = 0;
-  bool closed = false;
   // Sticks, as the errors of kernels do.
   std::string failure;
 
@@ -171,10 +170,8 @@ Device::Device(int ordinal) {
 Device::~Device() {
   const Lock lock(emulator::emulator_mutex());
   emulator::Stream& stream = emulator::stream_of(*this);
-  // Nobody is left to hear of a failure. What is still to be freed is freed in any case.
+  // Nobody is left to hear of a failure.
   stream.run();
-  stream.failure.clear();
-  stream.closed = true;
   delete &emulator::stream_pointer(*this);
 }
 
