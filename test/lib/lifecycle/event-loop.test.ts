@@ -40,31 +40,45 @@ function boundsBeside({ p99, max }: Spread): { kind: string; late: Spread; compu
   };
 }
 
-describe('the event loop', () => {
-  it('stays free', async ({ annotate }) => {
-    const { delays, outcomes, tokens } = reportOf(
-      await runProgram('event-loop.mjs', [], ['--expose-gc']),
-    ) as {
-      delays: Record<string, Phase>;
-      outcomes: Record<string, number>;
-      tokens: number;
-    };
-    const { 'control before': before, 'control after': after, ...phases } = delays;
-    expect(Object.keys(phases)).toEqual(PHASES);
-    expect(outcomes).toEqual({ PROMPT_TOO_LONG: 31, length: 1 });
-    expect(tokens).toBeGreaterThan(1000);
+/** Other work on the machine can make one attempt look bad; what holds the loop up fails all of them. */
+const ATTEMPTS = 3;
+/** The 99th percentile of a shorter phase is its maximum. */
+const SHORTEST_FOR_P99 = 300;
 
-    const bounds = boundsBeside({
-      p99: Math.max(before?.late.p99 ?? 0, after?.late.p99 ?? 0),
-      max: Math.max(before?.late.max ?? 0, after?.late.max ?? 0),
-    });
-    const context = `bounds ${JSON.stringify(bounds)}: ${JSON.stringify(delays)}`;
-    await annotate(context);
-    for (const [name, { late, computed }] of Object.entries(phases)) {
-      expect(computed.p99, `${name}, computed, p99; ${context}`).toBeLessThan(bounds.computed.p99);
-      expect(computed.max, `${name}, computed, max; ${context}`).toBeLessThan(bounds.computed.max);
-      expect(late.p99, `${name}, late, p99; ${context}`).toBeLessThan(bounds.late.p99);
-      expect(late.max, `${name}, late, max; ${context}`).toBeLessThan(bounds.late.max);
+/** What is beyond the bounds, a line each. */
+function excesses(delays: Record<string, Phase>): { kind: string; lines: string[] } {
+  const { 'control before': before, 'control after': after, ...phases } = delays;
+  expect(Object.keys(phases)).toEqual(PHASES);
+  const bounds = boundsBeside({
+    p99: Math.max(before?.late.p99 ?? 0, after?.late.p99 ?? 0),
+    max: Math.max(before?.late.max ?? 0, after?.late.max ?? 0),
+  });
+  const lines = Object.entries(phases).flatMap(([name, phase]) =>
+    (['computed', 'late'] as const).flatMap((kind) =>
+      (['p99', 'max'] as const)
+        .filter((rank) => rank === 'max' || phase.milliseconds >= SHORTEST_FOR_P99)
+        // A value that is no number is beyond them, too.
+        .filter((rank) => !(phase[kind][rank] < bounds[kind][rank]))
+        .map((rank) => `${name}, ${kind}, ${rank}: ${phase[kind][rank]} of ${bounds[kind][rank]} ms`),
+    ),
+  );
+  return { kind: bounds.kind, lines };
+}
+
+describe('the event loop', () => {
+  it('stays free', { timeout: 120_000 }, async ({ annotate }) => {
+    const attempts: string[] = [];
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const { delays, outcomes, tokens } = reportOf(
+        await runProgram('event-loop.mjs', [], ['--expose-gc']),
+      ) as { delays: Record<string, Phase>; outcomes: Record<string, number>; tokens: number };
+      expect(outcomes).toEqual({ PROMPT_TOO_LONG: 31, length: 1 });
+      expect(tokens).toBeGreaterThan(1000);
+      const { kind, lines } = excesses(delays);
+      await annotate(`${kind} bounds: ${JSON.stringify(delays)}`);
+      if (lines.length === 0) return;
+      attempts.push(`${kind} bounds\n  ${lines.join('\n  ')}`);
     }
-  }, 60_000);
+    expect.fail(attempts.join('\n'));
+  });
 });
