@@ -12,8 +12,8 @@ namespace block_attention::cuda {
 // Tiles for many rows: two blocks of four warps per multiprocessor already on an A100 (164 KiB of
 // shared memory), three for small heads; each covers the other's barriers. For few rows (decoding)
 // one warp has a tile to itself: it computes faster than memory delivers, and what counts is the
-// bytes on their way, 64 KiB or more per multiprocessor. A head of 256 leaves room for two warps, and
-// registers for the scores of 16 keys at a time.
+// bytes on their way, 64 KiB or more per multiprocessor. A head of 256 leaves room for two warps,
+// and registers for the scores of 16 keys at a time.
 //                                               dim, warps, slots, blocks
 template <bool kFew, int kDim>
 struct AttentionMmaTable;
