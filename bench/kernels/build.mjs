@@ -8,9 +8,11 @@ import { whenStale } from '../../scripts/setup/stamps.mjs';
 
 const PROGRAM = /([a-z0-9_]+_bench)\.cpp$/;
 
-/** @returns {string[]} the names of the programs that there are */
+/** @returns {string[]} the names of the CPU's programs that there are */
 export function benchPrograms() {
-  return filesIn(['bench/native'], PROGRAM).flatMap((file) => PROGRAM.exec(file)?.[1] ?? []);
+  return filesIn(['bench/native'], PROGRAM)
+    .filter((file) => !file.includes('/cuda/'))
+    .flatMap((file) => PROGRAM.exec(file)?.[1] ?? []);
 }
 
 /** The program that measures a device's kernels, beside the CPU's. @type {Record<string, { program: string, option: string }>} */

@@ -4,6 +4,8 @@ import type { NativeEngine } from '../native.js';
 import type { Scheduler } from './scheduler.js';
 
 export interface EngineStats {
+  /** What computes, and on a GPU what its linear layers run on: `engine.device`. */
+  device: string;
   /** Requests that the native engine works on. */
   running: number;
   /** Requests that wait for pages of the cache. */
@@ -31,8 +33,9 @@ export interface EngineStats {
 export function engineStats(native: NativeEngine, cache: BlockCache, scheduler: Scheduler): EngineStats {
   const { freePages, steps, rows } = native.stats();
   const { blocks, pages, hits, misses, evictions } = cache.stats();
-  const { pageBytes, weightBytes } = native.info;
+  const { device, pageBytes, weightBytes } = native.info;
   return {
+    device,
     running: scheduler.running,
     waiting: scheduler.waiting,
     steps,

@@ -175,6 +175,7 @@ describe('stats', () => {
     await engine.generate({ blocks: [block(10), block(11, 5)], ...short }).result();
     await engine.generate({ blocks: [block(10)], ...short }).result();
     expect(engine.stats()).toEqual({
+      device: 'fake',
       running: 0,
       waiting: 0,
       steps: native.stats().steps,
