@@ -10,6 +10,7 @@ export class UsageError extends Error {}
  * @typedef {object} Settings
  * @property {string | undefined} model a model folder
  * @property {string | undefined} shape a named shape, with random weights
+ * @property {number | undefined} randomWeights seed of random weights of the model's or the shape's config
  * @property {string} device
  * @property {number | undefined} threads
  * @property {string | undefined} json a file that the run is added to
@@ -23,6 +24,10 @@ export class UsageError extends Error {}
 export const COMMON_OPTIONS = {
   model: { type: 'string', help: 'DIR: a model folder' },
   shape: { type: 'string', help: 'NAME: a published shape with random weights (smollm2-135m unless said)' },
+  'random-weights': {
+    type: 'string',
+    help: 'SEED: random weights instead of those of --model, whose config.json alone is read, or of this seed for --shape',
+  },
   device: {
     type: 'string',
     help: 'NAME: auto, cpu, cuda or (in test builds) cuda-emulated; auto unless said',
@@ -83,6 +88,7 @@ export function parseArguments(args, own) {
     settings: {
       model: text('model'),
       shape: text('shape'),
+      randomWeights: whole('random-weights', 0),
       device: text('device') ?? 'auto',
       threads: whole('threads'),
       json: text('json'),

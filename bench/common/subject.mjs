@@ -2,8 +2,8 @@
 import { basename, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Engine, SHAPE_NAMES } from 'block-attention';
+import { randomConfig } from '#lib/engine/load.js';
 import { loadModelFolder } from '#lib/model/folder.js';
-import { namedShape } from '#lib/model/shapes.js';
 import { UsageError } from './arguments.mjs';
 
 /** @import { LoadOptions } from 'block-attention' */
@@ -62,16 +62,18 @@ export async function openEngine(settings, progress) {
   const chosen = chosenModel(settings);
   const options = loadOptions(settings, progress);
   const isFolder = 'folder' in chosen;
-  const engine = isFolder
-    ? await Engine.load(chosen.folder, options)
-    : await Engine.random(chosen.shape, options);
-  const config = isFolder ? (await loadModelFolder(chosen.folder)).config : namedShape(chosen.shape);
+  const source = isFolder ? chosen.folder : chosen.shape;
+  const random = !isFolder || settings.randomWeights !== undefined;
+  const engine = random
+    ? await Engine.random(source, { ...options, seed: settings.randomWeights })
+    : await Engine.load(source, options);
+  const config = random ? await randomConfig(source) : (await loadModelFolder(source)).config;
   const { weightBytes } = engine.stats();
   return {
     engine,
     subject: {
       model: isFolder ? basename(resolve(chosen.folder)) : chosen.shape,
-      randomWeights: !isFolder,
+      randomWeights: random,
       device: engine.device,
       weightBytes,
     },

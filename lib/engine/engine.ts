@@ -71,8 +71,9 @@ export class Engine {
   }
 
   /**
-   * A model of a published shape with random weights, e.g. "smollm2-135m": as fast as the real one, but its answers are
-   * noise. For timing. It has no tokenizer: blocks and queries are token ids.
+   * A model of a published shape, e.g. "smollm2-135m", or of the config.json in a folder, with random weights: as fast as
+   * the real one, but its answers are noise. For timing; on a GPU the weights are made there. It has no tokenizer: blocks
+   * and queries are token ids.
    */
   static async random(shape: string, options?: RandomOptions): Promise<Engine> {
     return new Engine(await randomParts(shape, options));

@@ -1,9 +1,12 @@
 /** Puts together what an engine is made of: a model folder or a named shape, the native engine, the tokenizer. */
+import { join } from 'node:path';
 import { BlockAttentionError } from '../errors.js';
 import type { ChatTemplate } from '../model/chat-template.js';
+import { parseModelConfig } from '../model/config.js';
+import { fileExists, readJson } from '../model/files.js';
 import { loadModelFolder } from '../model/folder.js';
 import { defaultGeneration } from '../model/generation-config.js';
-import { namedShape } from '../model/shapes.js';
+import { isShapeName, namedShape } from '../model/shapes.js';
 import { openTokenizer } from '../model/tokenizer/handle.js';
 import type { GenerationDefaults, ModelConfig, TokenizerHandle } from '../model/types.js';
 import { loadNativeEngine, type NativeEngine, type NativeEvent } from '../native.js';
@@ -83,7 +86,7 @@ export async function randomParts(
 ): Promise<EngineParts> {
   const checked = checkRandomOptions(options);
   throwIfAborted(checked.signal);
-  const config = namedShape(shape);
+  const config = await randomConfig(shape);
   const events = eventRelay();
   const native = await loadNative(
     config.native,
@@ -100,6 +103,13 @@ export async function randomParts(
     defaults: defaultGeneration(config),
     tokenizer: undefined,
   };
+}
+
+/** Of a named shape, or of a folder, whose weights are not looked at. */
+export async function randomConfig(shape: string): Promise<ModelConfig> {
+  const file = join(shape, 'config.json');
+  if (isShapeName(shape) || !(await fileExists(file))) return namedShape(shape);
+  return parseModelConfig(await readJson(file), file);
 }
 
 function eventRelay(): EngineParts['events'] {

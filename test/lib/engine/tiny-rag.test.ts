@@ -246,6 +246,13 @@ describe('a published shape with random weights', () => {
     await expect(engine.generate({ query: 'text' }).result()).rejects.toMatchObject({
       code: 'TOKENIZER_MISSING',
     });
+    await using ofFolder = await Engine.random(MODEL, { cacheBytes: 1 << 24, seed: 3 });
+    expect(ofFolder.model).toMatchObject({ hasTokenizer: false, maxPositions: expect.any(Number) });
+    expect(
+      await ofFolder.generate({ query: [1, 2, 3], maxTokens: 2, ignoreEos: true }).result(),
+    ).toMatchObject({
+      finishReason: 'length',
+    });
     await expect(Engine.random('gpt-9')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 });
