@@ -68,7 +68,8 @@ double AttentionTasks::visible_keys(const Sequence& sequence, int32_t first_toke
                                     int32_t tokens) const {
   double keys = 0;
   for (int32_t i = 0; i < sequence.segments; ++i) {
-    const Segment& segment = segments_[static_cast<size_t>(sequence.first_segment + i)];
+    const int32_t index = sequence.first_segment + i;
+    const Segment& segment = segments_[static_cast<size_t>(index)];
     const double last = segment.rotation + first_token + tokens;
     const double first = segment.rotation + first_token + 1;
     const double length = segment.length;
