@@ -38,7 +38,7 @@ export async function measureMemory({ device, threads, short }) {
 export async function measureLimits({ threads, short }) {
   await buildPrograms();
   const quick = short ? ['--rounds', '1', '--megabytes', '8'] : [];
-  const args = ['--only', 'limits', '--threads', String(threads), ...quick];
+  const args = ['--limits', '1', '--threads', String(threads), ...quick];
   const { stdout } = await run(pathOf('ops_bench'), args);
   return JSON.parse(stdout).limits;
 }

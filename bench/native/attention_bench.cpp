@@ -27,6 +27,7 @@
 #include "cpu/linear.hpp"
 #include "cpu/linear_weight.hpp"
 #include "cpu/thread_pool.hpp"
+#include "options.hpp"
 #include "peak_fma.hpp"
 #include "stream_read.hpp"
 
@@ -134,21 +135,9 @@ Limits measure_limits(ThreadPool& pool, const Options& options) {
   return limits;
 }
 
-AttentionConfig config_of(const Options& options) {
-  AttentionConfig config;
-  config.num_heads = options.kv_heads * options.group;
-  config.num_kv_heads = options.kv_heads;
-  config.head_dim = options.head_dim;
-  config.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(options.head_dim)));
-  for (int32_t i = 0; i < options.head_dim / 2; ++i) {
-    config.inv_freq.push_back(std::pow(10000.0, -2.0 * i / options.head_dim));
-  }
-  return config;
-}
-
 void run_case(ThreadPool& pool, const Options& options, const Limits& limits,
               const AttentionCase& c) {
-  const AttentionConfig config = config_of(options);
+  const AttentionConfig config = llama_attention(options.kv_heads, options.group, options.head_dim);
   CpuAttention attention(pool, options.isa, config);
   const CaseStep made(c);
   const Step& step = made.step();
@@ -223,32 +212,17 @@ void bench(const Options& options) {
 
 Options parse(int argc, char** argv) {
   Options options;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
-    const std::string value = argv[i + 1];
-    if (name == "--isa") {
-      for (Isa isa : supported_isas()) {
-        if (value == isa_name(isa)) options.isa = isa;
-      }
-    } else if (name == "--threads") {
-      options.threads = std::stoi(value);
-    } else if (name == "--head-dim") {
-      options.head_dim = std::stoi(value);
-    } else if (name == "--kv-heads") {
-      options.kv_heads = std::stoi(value);
-    } else if (name == "--group") {
-      options.group = std::stoi(value);
-    } else if (name == "--dtype") {
-      options.dtype = value == "f32" ? DType::kF32 : DType::kBF16;
-    } else if (name == "--rounds") {
-      options.rounds = std::stoi(value);
-    } else if (name == "--case") {
-      options.only = value;
-    } else {
-      std::fprintf(stderr, "unknown option %s\n", name.c_str());
-      std::exit(2);
-    }
-  }
+  parse_options(argc, argv,
+                {
+                    {"--isa", set_isa(options.isa)},
+                    {"--threads", set_integer(options.threads)},
+                    {"--head-dim", set_integer(options.head_dim)},
+                    {"--kv-heads", set_integer(options.kv_heads)},
+                    {"--group", set_integer(options.group)},
+                    {"--dtype", set_dtype(options.dtype)},
+                    {"--rounds", set_integer(options.rounds)},
+                    {"--case", set_text(options.only)},
+                });
   return options;
 }
 

@@ -1,6 +1,7 @@
 #include "attention_case.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 
 #include "model/flops.hpp"
@@ -11,6 +12,17 @@ namespace {
 int32_t pages_for(int32_t tokens) { return (tokens + 15) / 16; }
 
 }  // namespace
+
+AttentionConfig llama_attention(int32_t kv_heads, int32_t group, int32_t head_dim) {
+  AttentionConfig config;
+  config.num_heads = kv_heads * group;
+  config.num_kv_heads = kv_heads;
+  config.head_dim = head_dim;
+  config.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(head_dim)));
+  for (int32_t i = 0; i < head_dim / 2; ++i)
+    config.inv_freq.push_back(std::pow(10000.0, -2.0 * i / head_dim));
+  return config;
+}
 
 CaseStep::CaseStep(const AttentionCase& c) {
   const int32_t blocks = c.earlier / c.segment;

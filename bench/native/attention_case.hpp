@@ -4,9 +4,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "model/backend.hpp"
 #include "model/step.hpp"
 
 namespace block_attention {
+
+// Attention of a Llama: all dims rotated, plain RoPE.
+AttentionConfig llama_attention(int32_t kv_heads, int32_t group, int32_t head_dim);
 
 struct AttentionCase {
   const char* name;

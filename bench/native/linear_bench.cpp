@@ -30,6 +30,7 @@
 #include "cpu/linear.hpp"
 #include "cpu/linear_weight.hpp"
 #include "cpu/thread_pool.hpp"
+#include "options.hpp"
 #include "stream_read.hpp"
 
 namespace block_attention {
@@ -251,41 +252,18 @@ void bench(const Options& options) {
   }
 }
 
-std::vector<int64_t> parse_list(const std::string& text) {
-  std::vector<int64_t> values;
-  for (size_t at = 0; at < text.size();
-       at = text.find(',', at) == std::string::npos ? text.size() : text.find(',', at) + 1) {
-    values.push_back(std::stoll(text.substr(at)));
-  }
-  return values;
-}
-
 Options parse(int argc, char** argv) {
   Options options;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
-    const std::string value = argv[i + 1];
-    if (name == "--isa") {
-      for (Isa isa : supported_isas()) {
-        if (value == isa_name(isa)) options.isa = isa;
-      }
-    } else if (name == "--threads") {
-      options.threads = std::stoi(value);
-    } else if (name == "--inputs") {
-      options.inputs = std::stoll(value);
-    } else if (name == "--outputs") {
-      options.outputs = std::stoll(value);
-    } else if (name == "--rounds") {
-      options.rounds = std::stoi(value);
-    } else if (name == "--rows") {
-      options.rows = parse_list(value);
-    } else if (name == "--dtype") {
-      options.dtype = value == "f32" ? DType::kF32 : value == "f16" ? DType::kF16 : DType::kBF16;
-    } else {
-      std::fprintf(stderr, "unknown option %s\n", name.c_str());
-      std::exit(2);
-    }
-  }
+  parse_options(argc, argv,
+                {
+                    {"--isa", set_isa(options.isa)},
+                    {"--threads", set_integer(options.threads)},
+                    {"--inputs", set_integer(options.inputs)},
+                    {"--outputs", set_integer(options.outputs)},
+                    {"--rounds", set_integer(options.rounds)},
+                    {"--rows", set_list(options.rows)},
+                    {"--dtype", set_dtype(options.dtype)},
+                });
   return options;
 }
 

@@ -1,4 +1,4 @@
-// ops_bench [--isa NAME] [--threads N] [--rounds R] [--megabytes M] [--only limits]
+// ops_bench [--isa NAME] [--threads N] [--rounds R] [--megabytes M] [--limits 1]
 //
 // The limits of this machine (fastest streaming read, peak float32 multiply-add), then time,
 // GFLOP/s and GB/s of the small ops. Prints one JSON object: {isa, threads, limits: {readGBs,
@@ -21,6 +21,7 @@
 #include "cpu/cpu_backend.hpp"
 #include "cpu/thread_pool.hpp"
 #include "fastest.hpp"
+#include "options.hpp"
 #include "peak_fma.hpp"
 #include "stream_read.hpp"
 
@@ -276,31 +277,16 @@ void bench(const Options& options) {
 
 Options parse(int argc, char** argv) {
   Options options;
-  for (int i = 1; i < argc; i += 2) {
-    const std::string name = argv[i];
-    if (i + 1 == argc) {
-      std::fprintf(stderr, "%s needs a value\n", name.c_str());
-      std::exit(2);
-    }
-    const std::string value = argv[i + 1];
-    if (name == "--isa") {
-      for (Isa isa : supported_isas()) {
-        if (value == isa_name(isa)) options.isa = isa;
-      }
-    } else if (name == "--threads") {
-      options.threads = std::stoi(value);
-    } else if (name == "--rounds") {
-      options.rounds = std::stoi(value);
-    } else if (name == "--megabytes") {
-      options.rotation = static_cast<size_t>(std::stoll(value)) << 20;
-    } else if (name == "--only" && value == "limits") {
-      options.limits_only = true;
-    } else {
-      std::fprintf(stderr, "unknown option %s\n", name.c_str());
-      std::exit(2);
-    }
-  }
-  if (options.rotation == 0) options.rotation = default_rotation();
+  size_t megabytes = 0;
+  parse_options(argc, argv,
+                {
+                    {"--isa", set_isa(options.isa)},
+                    {"--threads", set_integer(options.threads)},
+                    {"--rounds", set_integer(options.rounds)},
+                    {"--megabytes", set_integer(megabytes)},
+                    {"--limits", set_flag(options.limits_only)},
+                });
+  options.rotation = megabytes == 0 ? default_rotation() : megabytes << 20;
   return options;
 }
 

@@ -31,7 +31,8 @@ const EMBEDDED_MODEL = fileURLToPath(new URL('../../models/tiny-rag', import.met
 const HELP = `
 With --input: one request a line, a JSON object with "blocks" (or "documents", "messages", "prompt"; and "format"), "query",
 "attention", "maxTokens", "temperature", "logprobs", "ignoreEos" and the other options of engine.generate(); one result a
-line on stdout, in the order of the input. With "n", several answers: {"answers":[...]}. A line that fails gives {"error":{"code","message"}}, and the rest go on.
+line on stdout, in the order of the input. With "n", several answers: {"answers":[...]}. A line that fails gives
+{"error":{"code","message"}}, and the rest go on.
 
 With questions: each is answered over the documents of --doc; a line on stderr says what was cached and what it saved.
 

@@ -64,12 +64,13 @@ export class TokenSource {
 
   /** A copy: the caller may go on to use what it gave. */
   #checkedIds(ids: Int32Array | readonly number[], name: string): Int32Array {
+    const vocabSize = this.#vocabSize;
     const checked = new Int32Array(ids.length);
     for (let index = 0; index < checked.length; index++) {
       const id: unknown = ids[index];
       // There may be a million: a name for each, in case that it is wrong, would take longest of all.
-      const isToken = typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < this.#vocabSize;
-      checked[index] = isToken ? id : checkToken(id, `${name}[${index}]`, this.#vocabSize);
+      const isToken = typeof id === 'number' && id >>> 0 === id && id < vocabSize;
+      checked[index] = isToken ? id : checkToken(id, `${name}[${index}]`, vocabSize);
     }
     return checked;
   }

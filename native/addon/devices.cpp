@@ -29,7 +29,7 @@ std::unique_ptr<Backend> make_gpu_backend(const DeviceSpec&) { return nullptr; }
 
 constexpr const char* kNotBuilt =
     "this build of the addon has no CUDA backend: where nvcc is, build it by "
-    "\"npm run build:native -- --CDBLOCK_ATTENTION_CUDA=ON\"";
+    "\"npm run build:cuda\"";
 
 }  // namespace
 

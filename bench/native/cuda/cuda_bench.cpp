@@ -26,6 +26,7 @@
 #include "cuda/linear.hpp"
 #include "cuda/linear_weight.hpp"
 #include "cuda/step_arena.hpp"
+#include "options.hpp"
 
 namespace block_attention::cuda {
 namespace {
@@ -182,21 +183,9 @@ void bench_linear(Device& device, CudaLinear& fast, CudaLinear& own, const Limit
   }
 }
 
-AttentionConfig config_of(const Options& options) {
-  AttentionConfig config;
-  config.num_heads = options.kv_heads * options.group;
-  config.num_kv_heads = options.kv_heads;
-  config.head_dim = options.head_dim;
-  config.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(options.head_dim)));
-  for (int32_t i = 0; i < options.head_dim / 2; ++i) {
-    config.inv_freq.push_back(std::pow(500000.0, -2.0 * i / options.head_dim));
-  }
-  return config;
-}
-
 void bench_case(Device& device, const Options& options, const Limits& limits,
                 const AttentionCase& c) {
-  const AttentionConfig config = config_of(options);
+  const AttentionConfig config = llama_attention(options.kv_heads, options.group, options.head_dim);
   StepArena arena(device);
   CudaAttention attention(device, arena, config);
   const CaseStep made(c);
@@ -258,30 +247,20 @@ void bench(const Options& options) {
 
 Options parse(int argc, char** argv) {
   Options options;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
-    const std::string value = argv[i + 1];
-    if (name == "--head-dim") {
-      options.head_dim = std::stoi(value);
-    } else if (name == "--kv-heads") {
-      options.kv_heads = std::stoi(value);
-    } else if (name == "--group") {
-      options.group = std::stoi(value);
-    } else if (name == "--rounds") {
-      options.rounds = std::stoi(value);
-    } else if (name == "--case") {
-      options.only = value;
-    } else if (name == "--limits") {
-      options.limits_only = value == "1";
-    } else if (name == "--short") {
-      options.few = value == "1";
-      options.rounds = 1;
-      options.head_dim = 64;
-      options.kv_heads = 1;
-    } else {
-      std::fprintf(stderr, "unknown option %s\n", name.c_str());
-      std::exit(2);
-    }
+  parse_options(argc, argv,
+                {
+                    {"--head-dim", set_integer(options.head_dim)},
+                    {"--kv-heads", set_integer(options.kv_heads)},
+                    {"--group", set_integer(options.group)},
+                    {"--rounds", set_integer(options.rounds)},
+                    {"--case", set_text(options.only)},
+                    {"--limits", set_flag(options.limits_only)},
+                    {"--short", set_flag(options.few)},
+                });
+  if (options.few) {
+    options.rounds = 1;
+    options.head_dim = 64;
+    options.kv_heads = 1;
   }
   return options;
 }

@@ -102,7 +102,8 @@ const text = 'Zarky is a small grey dog that lives by the river. '.repeat(20_000
 await measure('tokenise a megabyte', () => answer({ documents: [{ text }], query: 'Who is Zarky?' }));
 const ids = Array.from({ length: 250_000 }, (_, i) => 20 + (i % 1000));
 await measure('take a quarter of a million ids', async () => {
-  for (let i = 0; i < 30; i++) {
+  // So often that the 99th percentile is not the maximum.
+  for (let i = 0; i < 150; i++) {
     await answer({ blocks: [ids], query: [23] });
     await setTimeout(2);
   }
