@@ -1,10 +1,12 @@
 // `npm run bench -- <name> [options]` runs one benchmark; `-- --short` runs all of them, a few seconds each.
+import { SetupError } from '../scripts/setup/process.mjs';
 import { benchmarks } from './benchmarks.mjs';
 import { parseArguments, UsageError } from './common/arguments.mjs';
 import { helpText } from './common/help.mjs';
 import { Progress } from './common/progress.mjs';
+import { readRecords } from './common/record.mjs';
 import { runBenchmark } from './common/run.mjs';
-import { report } from './report/main.mjs';
+import { reportOptions, writeReport } from './report/main.mjs';
 
 /** @returns {Promise<number>} the exit code */
 async function main() {
@@ -12,19 +14,15 @@ async function main() {
   const [name] = args;
   if (name === undefined || name.startsWith('-')) return all(args);
 
-  if (name === 'report') {
-    process.stdout.write(report(args.slice(1)));
-    return 0;
-  }
   const benchmark = benchmarks.get(name);
-  if (benchmark === undefined)
+  if (benchmark === undefined && name !== 'report')
     throw new UsageError(`No benchmark ${name}: there are ${[...benchmarks.keys(), 'report'].join(', ')}.`);
-  const { settings, own, help } = parseArguments(args.slice(1), benchmark.options);
-  if (help) {
-    process.stdout.write(helpText(benchmarks));
-    return 0;
-  }
-  await runBenchmark(name, benchmark, { settings, own, progress: new Progress() });
+  const { settings, own, files, help } = parseArguments(args.slice(1), benchmark?.options ?? reportOptions);
+  if (benchmark !== undefined && files.length > 0)
+    throw new UsageError(`${name} takes no ${files.join(' ')}`);
+  if (help) process.stdout.write(helpText(benchmarks, reportOptions));
+  else if (benchmark === undefined) await writeReport(files.flatMap(readRecords), own.out);
+  else await runBenchmark(name, benchmark, { settings, own, progress: new Progress() });
   return 0;
 }
 
@@ -35,7 +33,7 @@ async function main() {
 async function all(args) {
   const { settings, help } = parseArguments(args, {});
   if (help || !settings.short) {
-    process.stdout.write(helpText(benchmarks));
+    process.stdout.write(helpText(benchmarks, reportOptions));
     return help ? 0 : 2;
   }
   /** @type {string[]} */
@@ -57,7 +55,7 @@ async function all(args) {
 try {
   process.exitCode = await main();
 } catch (error) {
-  if (!(error instanceof UsageError)) throw error;
+  if (!(error instanceof UsageError || error instanceof SetupError)) throw error;
   process.stderr.write(`${error.message}\n`);
-  process.exitCode = 2;
+  process.exitCode = error instanceof UsageError ? 2 : 1;
 }

@@ -12,7 +12,7 @@ import { buildRequirements, ensureSystem } from './setup/system.mjs';
  * @param {string} folder relative to the root, with a slash at its end, or ''
  * @param {string} what for the progress line
  */
-async function ensurePackagesOf(folder, what) {
+export async function ensurePackagesOf(folder, what) {
   const at = `${root}${folder}`;
   if (mtimeOf(`${at}node_modules/.package-lock.json`) >= mtimeOf(`${at}package-lock.json`)) return;
   const prefix = folder === '' ? [] : ['--prefix', folder];

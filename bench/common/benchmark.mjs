@@ -1,5 +1,7 @@
 // What a benchmark is, to the entry and to the report.
 
+/** @import { Chart } from './chart.mjs' */
+/** @import { Record as RunRecord } from './record.mjs' */
 /** @import { Settings } from './arguments.mjs' */
 /** @import { Progress } from './progress.mjs' */
 /** @import { Subject } from './subject.mjs' */
@@ -18,6 +20,7 @@
  * @property {Record<string, { type: 'string', help: string }>} options its own
  * @property {(context: Context) => Promise<{ subject?: Subject, results: unknown }>} run results can be written as JSON
  * @property {(results: any) => Table[]} tables of the results of `run`, also after they were read from a file
+ * @property {(record: RunRecord) => Chart[]} [charts] of a record of it
  */
 
 export {};

@@ -5,9 +5,10 @@ import { COMMON_OPTIONS } from './arguments.mjs';
 
 /**
  * @param {ReadonlyMap<string, Benchmark>} benchmarks
+ * @param {Record<string, { help: string }>} reportOptions
  * @returns {string}
  */
-export function helpText(benchmarks) {
+export function helpText(benchmarks, reportOptions) {
   /**
    * @param {Record<string, { help: string }>} options
    * @param {string} indent
@@ -26,6 +27,7 @@ export function helpText(benchmarks) {
       ...list(options, '    '),
     ]),
     '  report FILE...    files of results (--json) as Markdown tables',
+    ...list(reportOptions, '    '),
     '',
     'Options:',
     ...list(COMMON_OPTIONS, '  '),

@@ -62,6 +62,17 @@ export function currentCommit() {
 }
 
 /**
+ * What computed: a GPU's name says it all, a CPU's device is its instruction set and the number of threads.
+ *
+ * @param {Pick<Record, 'machine' | 'subject'>} record
+ * @returns {string}
+ */
+export function hardwareOf({ machine, subject }) {
+  const device = subject?.device ?? machine.platform;
+  return device.startsWith('cuda ') ? device : `${machine.cpu}, ${device}`;
+}
+
+/**
  * @param {string} file
  * @returns {Record[]}
  */

@@ -7,11 +7,17 @@ import { renderTable } from '../common/table.mjs';
 /**
  * @param {Record} record
  * @param {Benchmark} benchmark
+ * @param {readonly string[]} [pictures] Markdown of its charts
  * @returns {string}
  */
-export function recordText(record, benchmark) {
+export function recordText(record, benchmark, pictures = []) {
   const tables = benchmark.tables(record.results).map((table) => `${renderTable(table)}\n`);
-  return [`## ${record.benchmark}\n`, `${recordLine(record)}\n`, ...tables].join('\n');
+  return [
+    `## ${record.benchmark}\n`,
+    `${recordLine(record)}\n`,
+    ...pictures.map((picture) => `${picture}\n`),
+    ...tables,
+  ].join('\n');
 }
 
 /** @param {Record} record */

@@ -2,6 +2,7 @@
 import { UsageError, wholeNumbers } from '../common/arguments.mjs';
 import { randomOf } from '../common/random.mjs';
 import { openEngine } from '../common/subject.mjs';
+import { ttftCharts } from './charts.mjs';
 import { textBlocks, tokenBlocks } from './content.mjs';
 import { measureTtft } from './measure.mjs';
 import { ttftTables } from './tables.mjs';
@@ -39,6 +40,7 @@ export const ttft = {
     }
   },
   tables: (results) => ttftTables(/** @type {Row[]} */ (results)),
+  charts: ttftCharts,
 };
 
 /**

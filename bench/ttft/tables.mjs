@@ -1,21 +1,10 @@
 // The tables of `ttft`: the paper's, with the paper's own figures beside ours.
-import { readFileSync } from 'node:fs';
 import { number, percent, spread, tokenCount, withPrefix } from '../common/format.mjs';
+import { paper } from './paper.mjs';
 
 /** @import { Table } from '../common/table.mjs' */
 /** @import { Mode, Row } from './measure.mjs' */
-
-/**
- * @typedef {object} PaperRow
- * @property {number} promptTokens
- * @property {number} ttftFull ms
- * @property {number} ttftBlock
- * @property {number} flopsFull
- * @property {number} flopsBlock
- */
-
-/** @type {{ source: string, rows: PaperRow[] }} */
-const paper = JSON.parse(readFileSync(new URL('../paper.json', import.meta.url), 'utf8'));
+/** @import { PaperRow } from './paper.mjs' */
 
 /**
  * How much less `value` is than `of`, as a share; '-' where nothing is to be saved.

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { UsageError } from '../../bench/common/arguments.mjs';
 import { addRecord, isBusy, readRecords } from '../../bench/common/record.mjs';
-import { report } from '../../bench/report/main.mjs';
+import { reportText, writeReport } from '../../bench/report/main.mjs';
 
 const folder = mkdtempSync(join(tmpdir(), 'block-attention-records-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -32,20 +32,20 @@ it('adds records to a file and reports them', () => {
   addRecord(file, record);
   addRecord(file, { ...record, machine: { ...record.machine, busy: false } });
   expect(readRecords(file)).toHaveLength(2);
-  const [busy, quiet] = report([file]).split('## event-loop').slice(1);
+  const [busy, quiet] = reportText(readRecords(file)).split('## event-loop').slice(1);
   expect(busy).toContain('Measured on a busy machine');
   expect(quiet).not.toContain('busy machine');
   expect(quiet).toMatch(/\| waiting \| +100 \| +98\.0 \| +2\.0% \| +0\.0% \| +4\.0% \|/);
 });
 
-it('refuses files that hold no results, and to report nothing', () => {
+it('refuses files that hold no results, and to report nothing', async () => {
   const file = join(folder, 'other.json');
   writeFileSync(file, '{}');
   expect(() => readRecords(file)).toThrow(UsageError);
   writeFileSync(file, '[');
   expect(() => readRecords(file)).toThrow(UsageError);
   expect(() => readRecords(join(folder, 'missing.json'))).toThrow(UsageError);
-  expect(() => report([])).toThrow(UsageError);
+  await expect(writeReport([], undefined)).rejects.toThrow(UsageError);
 });
 
 it('calls a machine busy above five quarters of its cores', () => {
