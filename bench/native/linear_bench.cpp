@@ -1,12 +1,14 @@
-// linear_bench [--isa NAME] [--threads N] [--inputs K] [--outputs N] [--dtype bf16|f16|f32] [--rows
-// 1,8,...] [--rounds R]
+// linear_bench [--isa NAME] [--threads N] [--inputs K] [--outputs N] [--dtype bf16|f16|f32] [--int8
+// 1]
+// [--rows 1,8,...] [--rounds R]
 //
 // GFLOP/s and GB/s of `linear` by number of rows, beside limits measured in the same run: the
 // fastest streaming read, and oneDNN's float32 inner product where the library was found at build
 // time. Contenders take turns in rounds, so that a busy machine slows all of them. Rates are those
 // of the fastest round (noise only ever adds time); the ratios are of the fastest rounds and, in
 // brackets, the median of each round's ratio. Weights are rotated through more than 256 MB
-// (oneDNN's, which are float32, through more), as a model's layers are.
+// (oneDNN's, which are float32, through more), as a model's layers are. --int8 1: weights of
+// --dtype, quantised as they are packed; activations are quantised within the measured time.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -26,6 +28,8 @@
 
 #include "core/dtype.hpp"
 #include "cpu/host_memory.hpp"
+#include "cpu/int8_linear.hpp"
+#include "cpu/int8_weight.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/linear.hpp"
 #include "cpu/linear_weight.hpp"
@@ -42,6 +46,7 @@ struct Options {
   int64_t inputs = 2048;
   int64_t outputs = 8192;
   DType dtype = DType::kBF16;
+  bool int8 = false;
   std::vector<int64_t> rows = {1, 2, 4, 8, 16, 32, 50, 64, 128, 512, 2048};
   int rounds = 40;
 };
@@ -154,7 +159,25 @@ class DnnlLinear {
 };
 #endif
 
-std::vector<std::unique_ptr<PackedLinear>> make_weights(ThreadPool& pool, const Options& options) {
+// Enough of them that they come from memory.
+struct Weights {
+  std::vector<std::unique_ptr<PackedLinear>> stored;
+  std::vector<std::unique_ptr<PackedInt8>> int8;
+
+  const LinearWeight& weight(int call) const {
+    if (!int8.empty()) return *int8[static_cast<size_t>(call) % int8.size()];
+    return *stored[static_cast<size_t>(call) % stored.size()];
+  }
+  // Where its largest part begins.
+  const char* data(int call) const {
+    if (!int8.empty()) {
+      return reinterpret_cast<const char*>(int8[static_cast<size_t>(call) % int8.size()]->values());
+    }
+    return static_cast<const char*>(stored[static_cast<size_t>(call) % stored.size()]->panel(0));
+  }
+};
+
+Weights make_weights(ThreadPool& pool, const Options& options) {
   std::mt19937 rng(1);
   std::vector<char> source(static_cast<size_t>(options.inputs * options.outputs) *
                            dtype_size(options.dtype));
@@ -173,30 +196,38 @@ std::vector<std::unique_ptr<PackedLinear>> make_weights(ThreadPool& pool, const 
                 static_cast<size_t>(count) * row_bytes);
   };
   const HostMatrix matrix{read, options.dtype, options.outputs, options.inputs};
-  std::vector<std::unique_ptr<PackedLinear>> weights;
+  Weights weights;
+  const size_t packed_bytes = static_cast<size_t>(options.inputs * options.outputs) *
+                              (options.int8 ? 1 : dtype_size(options.dtype));
+  const size_t count = kRotation / packed_bytes + 2;
   const auto start = std::chrono::steady_clock::now();
-  for (size_t i = 0; i < kRotation / source.size() + 2; ++i) {
-    weights.push_back(pack_linear(pool, options.isa, {&matrix, 1}, {}));
+  for (size_t i = 0; i < count; ++i) {
+    if (options.int8) {
+      weights.int8.push_back(
+          pack_int8(pool, options.isa, best_int8_dot(options.isa), {&matrix, 1}, {}));
+    } else {
+      weights.stored.push_back(pack_linear(pool, options.isa, {&matrix, 1}, {}));
+    }
   }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::printf("packing: %.1f GB/s of source\n",
-              static_cast<double>(source.size() * weights.size()) / seconds / 1e9);
+              static_cast<double>(source.size() * count) / seconds / 1e9);
   return weights;
 }
 
 // The best streaming read over the same weights, GB/s.
-double report_stream(ThreadPool& pool, const Options& options,
-                     const std::vector<std::unique_ptr<PackedLinear>>& weights) {
+double report_stream(ThreadPool& pool, const Options& options, const Weights& weights) {
   std::atomic<uint32_t> sink = 0;
   const size_t chunk = size_t{256} << 10;
-  const size_t bytes = weights[0]->bytes() / chunk * chunk;
+  const size_t element = options.int8 ? 1 : dtype_size(options.dtype);
+  const size_t bytes =
+      static_cast<size_t>(options.inputs * options.outputs) * element / chunk * chunk;
   if (bytes == 0) return 0;
   std::vector<Contender> contenders;
   for (const StreamRead& kernel : stream_reads(options.isa)) {
     contenders.emplace_back(kernel.name, [&, kernel](int call) {
-      const char* data =
-          static_cast<const char*>(weights[static_cast<size_t>(call) % weights.size()]->panel(0));
+      const char* data = weights.data(call);
       pool.run(static_cast<int64_t>(bytes / chunk), [&](int64_t task, int) {
         sink.fetch_xor(kernel.read(data + static_cast<size_t>(task) * chunk, chunk),
                        std::memory_order_relaxed);
@@ -215,13 +246,14 @@ double report_stream(ThreadPool& pool, const Options& options,
 
 void bench(const Options& options) {
   ThreadPool pool(options.threads);
-  LinearOp op(pool, options.isa);
+  LinearOp stored(pool, options.isa);
+  Int8LinearOp int8(pool, options.isa, best_int8_dot(options.isa));
   std::printf("linear %ld x %ld %s, %s, %d threads\n", static_cast<long>(options.outputs),
-              static_cast<long>(options.inputs), dtype_name(options.dtype), isa_name(options.isa),
-              options.threads);
+              static_cast<long>(options.inputs), options.int8 ? "int8" : dtype_name(options.dtype),
+              isa_name(options.isa), options.threads);
   const auto weights = make_weights(pool, options);
   const double stream = report_stream(pool, options, weights);
-  const double bytes = static_cast<double>(weights[0]->bytes());
+  const double bytes = static_cast<double>(weights.weight(0).bytes());
   std::printf("%6s %10s %9s %9s %10s %8s\n", "rows", "GFLOP/s", "GB/s", "of read", "oneDNN",
               "ratio");
   for (int64_t rows : options.rows) {
@@ -231,7 +263,12 @@ void bench(const Options& options) {
     const Tensor to{out.data(), DType::kF32, rows, options.outputs, options.outputs};
     std::vector<Contender> contenders;
     contenders.emplace_back("ours", [&](int call) {
-      op.run(in, *weights[static_cast<size_t>(call) % weights.size()], to);
+      const LinearWeight& weight = weights.weight(call);
+      if (options.int8) {
+        int8.run(in, static_cast<const PackedInt8&>(weight), to);
+      } else {
+        stored.run(in, static_cast<const PackedLinear&>(weight), to);
+      }
     });
 #ifdef BLOCK_ATTENTION_DNNL
     DnnlLinear dnnl(rows, options.inputs, options.outputs);
@@ -263,6 +300,7 @@ Options parse(int argc, char** argv) {
                     {"--rounds", set_integer(options.rounds)},
                     {"--rows", set_list(options.rows)},
                     {"--dtype", set_dtype(options.dtype)},
+                    {"--int8", set_flag(options.int8)},
                 });
   return options;
 }

@@ -21,6 +21,7 @@ interface GenerateOptions {
   device: 'auto' | 'cpu' | 'cuda';
   deterministic?: boolean;
   threads?: number;
+  dtype?: 'int8';
   kvDtype?: 'bf16' | 'f32';
   cacheBytes?: number;
 }
@@ -56,6 +57,11 @@ export function generateCommand(context: CommandContext): Command {
     )
     .option('--deterministic', 'results of a GPU that do not depend on what else runs')
     .option('--threads <n>', 'threads that compute (default: all)', parseCount)
+    .addOption(
+      new Option('--dtype <type>', 'type of the weights in memory (default: as the files have them)').choices([
+        'int8',
+      ]),
+    )
     .addOption(
       new Option('--kv-dtype <type>', 'type of cached states (default: bf16)').choices(['bf16', 'f32']),
     )
@@ -104,11 +110,12 @@ async function run(
 }
 
 function loadOptions(options: GenerateOptions, context: CommandContext): LoadOptions {
-  const { device, deterministic, threads, kvDtype, cacheBytes } = options;
+  const { device, deterministic, threads, dtype, kvDtype, cacheBytes } = options;
   return {
     device,
     deterministic,
     threads,
+    dtype,
     kvDtype,
     cacheBytes,
     signal: context.signal,

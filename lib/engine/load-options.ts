@@ -26,6 +26,12 @@ export interface LoadOptions {
    */
   deterministic?: boolean | undefined;
   /**
+   * Type of the weights in memory: as the files have them unless said. 'int8' (CPU only) halves the memory of 16-bit weights
+   * and makes linear layers two to three times as fast: weights in groups of 64 inputs with a scale each, activations the same
+   * as they come. What that does to answers: docs/quantization.md.
+   */
+  dtype?: 'int8' | undefined;
+  /**
    * Type of the cached keys and values: 'bf16' (the default), or 'f32' at twice the memory. On a GPU they are of the
    * activations' type: f16 for f16 weights, else bf16.
    */
@@ -43,11 +49,11 @@ export interface LoadOptions {
   signal?: AbortSignal | undefined;
 }
 
-export interface RandomOptions extends LoadOptions {
+export interface RandomOptions extends Omit<LoadOptions, 'dtype'> {
   /** Equal seeds give equal weights; 0 unless said. */
   seed?: number | undefined;
-  /** Type of the weights, 'bf16' unless said. */
-  dtype?: DType | undefined;
+  /** Type of the weights, 'bf16' unless said; 'int8': random bf16 weights, quantised as they would be when loaded. */
+  dtype?: DType | 'int8' | undefined;
 }
 
 export interface CheckedLoadOptions {
@@ -60,37 +66,43 @@ const LOAD_FIELDS = [
   'device',
   'threads',
   'deterministic',
+  'dtype',
   'kvDtype',
   'cacheBytes',
   'maxBatchTokens',
   'onProgress',
   'signal',
 ] as const satisfies readonly (keyof LoadOptions)[];
-const RANDOM_FIELDS = [...LOAD_FIELDS, 'seed', 'dtype'] as const satisfies readonly (keyof RandomOptions)[];
+const RANDOM_FIELDS = [...LOAD_FIELDS, 'seed'] as const satisfies readonly (keyof RandomOptions)[];
 
 const DEVICES = ['auto', 'cpu', 'cuda', 'cuda-emulated'] as const;
 
 export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadOptions {
   checkFields(options ?? {}, 'options', LOAD_FIELDS);
-  return checked(options ?? {});
+  const dtype = optional(options?.dtype, undefined, (value) => checkChoice(value, 'dtype', ['int8'] as const));
+  return checked(options ?? {}, dtype ?? 'stored');
 }
 
 export function checkRandomOptions(
   options: RandomOptions | undefined,
 ): CheckedLoadOptions & { seed: number; dtype: DType } {
   const fields = checkFields(options ?? {}, 'options', RANDOM_FIELDS);
+  const dtype = optional(fields.dtype, 'bf16', (value) =>
+    checkChoice(value, 'dtype', ['bf16', 'f16', 'f32', 'int8'] as const),
+  );
   return {
-    ...checked(options ?? {}),
+    ...checked(options ?? {}, dtype === 'int8' ? 'int8' : 'stored'),
     seed: optional(fields.seed, 0, (value) =>
       checkInteger(value, 'seed', { min: 0, max: Number.MAX_SAFE_INTEGER }),
     ),
-    dtype: optional(fields.dtype, 'bf16', (value) =>
-      checkChoice(value, 'dtype', ['bf16', 'f16', 'f32'] as const),
-    ),
+    dtype: dtype === 'int8' ? 'bf16' : dtype,
   };
 }
 
-function checked(options: LoadOptions): CheckedLoadOptions {
+function checked(
+  options: Omit<LoadOptions, 'dtype'>,
+  weightFormat: NativeEngineOptions['weightFormat'],
+): CheckedLoadOptions {
   optional(options.onProgress, undefined, (value) => checkFunction(value, 'onProgress'));
   return {
     native: {
@@ -99,6 +111,7 @@ function checked(options: LoadOptions): CheckedLoadOptions {
         checkInteger(value, 'threads', { min: 1, max: 1024 }),
       ),
       deterministic: optional(options.deterministic, false, (value) => checkBoolean(value, 'deterministic')),
+      weightFormat,
       kvDtype: optional(options.kvDtype, undefined, (value) =>
         checkChoice(value, 'kvDtype', ['bf16', 'f32'] as const),
       ),

@@ -25,6 +25,13 @@ DeviceKind device_kind(const Napi::Value& value, const std::string& field) {
   wrong_type(field, "\"auto\", \"cpu\", \"cuda\" or \"cuda-emulated\"");
 }
 
+WeightFormat weight_format(const Napi::Value& value, const std::string& field) {
+  const std::string name = as_string(value, field);
+  if (name == "stored") return WeightFormat::kStored;
+  if (name == "int8") return WeightFormat::kInt8;
+  wrong_type(field, "\"stored\" or \"int8\"");
+}
+
 ModelConfig model_config(const Napi::Value& value) {
   const Napi::Object object = as_object(value, "config");
   const auto integer = [&](const char* name) {
@@ -183,6 +190,7 @@ LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights,
   spec.device.threads =
       static_cast<int32_t>(as_integer(options_object.Get("threads"), "options.threads", 1, 1024));
   spec.device.deterministic = as_bool(options_object.Get("deterministic"), "options.deterministic");
+  spec.weight_format = weight_format(options_object.Get("weightFormat"), "options.weightFormat");
   const Napi::Value kv_dtype = options_object.Get("kvDtype");
   if (!kv_dtype.IsUndefined()) {
     spec.options.kv_dtype = dtype_field(kv_dtype, "options.kvDtype");

@@ -27,6 +27,7 @@ struct LoadSpec {
   RandomWeightsSpec random_weights;
   std::vector<std::string> files;
   std::vector<TensorLocation> tensors;
+  WeightFormat weight_format = WeightFormat::kStored;
   DeviceSpec device;
   size_t memory_bytes = 0;  // that the process may use
   EngineOptions options;    // cache_bytes 0: not said

@@ -24,11 +24,12 @@ std::unique_ptr<Engine> make_engine(LoadSpec& spec, const std::atomic<bool>& abo
     source = std::make_unique<FileWeights>(spec.files, spec.tensors);
   }
   ChosenDevice device = choose_device(spec.device);
-  ModelWeights weights =
-      load_weights(spec.config, *source, *device.backend, [&](size_t done, size_t total) {
-        if (aborted) throw Error(ErrorCode::kAborted, "loading was aborted");
-        progress(done, total);
-      });
+  ModelWeights weights = load_weights(spec.config, *source, *device.backend, spec.weight_format,
+                                      [&](size_t done, size_t total) {
+                                        if (aborted)
+                                          throw Error(ErrorCode::kAborted, "loading was aborted");
+                                        progress(done, total);
+                                      });
   EngineOptions& options = spec.options;
   options.device_problem = std::move(device.problem);
   if (options.cache_bytes == 0) options.cache_bytes = device.backend->default_cache_bytes();

@@ -9,7 +9,10 @@
 #include "cpu/attention.hpp"
 #include "cpu/attention_kernels.hpp"
 #include "cpu/cpu_vector.hpp"
+#include "cpu/embedding.hpp"
 #include "cpu/host_memory.hpp"
+#include "cpu/int8_linear.hpp"
+#include "cpu/int8_weight.hpp"
 #include "cpu/kv_storage.hpp"
 #include "cpu/linear.hpp"
 #include "cpu/linear_weight.hpp"
@@ -32,6 +35,7 @@ class CpuBackend final : public Backend {
       : isa_(isa),
         pool_(threads),
         linear_(pool_, isa),
+        int8_linear_(pool_, isa, best_int8_dot(isa)),
         sampler_(isa, pool_),
         rms_norm_(rms_norm_kernels(isa)),
         swiglu_(swiglu_kernels(isa)) {}
@@ -48,7 +52,8 @@ class CpuBackend final : public Backend {
 #else
     const char* family = isa_ == Isa::kPortable ? "portable" : "avx";
 #endif
-    return std::string("cpu ") + family + ", f32, cuts of " + std::to_string(kCutKeys) + " keys";
+    return std::string("cpu ") + family + (has_int8_ ? ", f32 and int8" : ", f32") + ", cuts of " +
+           std::to_string(kCutKeys) + " keys";
   }
   DType activation_dtype() const override { return DType::kF32; }
   DType kv_dtype(std::optional<DType> asked) const override {
@@ -62,8 +67,11 @@ class CpuBackend final : public Backend {
   Buffer allocate(size_t bytes) override { return allocate_host_memory(bytes); }
 
   std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts,
-                                            std::span<const float> bias) override {
-    return pack_linear(pool_, isa_, parts, bias);
+                                            std::span<const float> bias,
+                                            WeightFormat format) override {
+    if (format == WeightFormat::kStored) return pack_linear(pool_, isa_, parts, bias);
+    has_int8_ = true;
+    return pack_int8(pool_, isa_, best_int8_dot(isa_), parts, bias);
   }
   std::unique_ptr<VectorWeight> make_vector(std::span<const float> values) override {
     return std::make_unique<CpuVector>(values);
@@ -79,7 +87,11 @@ class CpuBackend final : public Backend {
 
   void embedding(const LinearWeight& table, std::span<const int32_t> tokens,
                  const Tensor& out) override {
-    block_attention::embedding(pool_, packed(table), tokens, out);
+    if (table.format() == WeightFormat::kInt8) {
+      block_attention::embedding(pool_, int8(table), tokens, out);
+    } else {
+      block_attention::embedding(pool_, packed(table), tokens, out);
+    }
   }
   void rms_norm(const Tensor& x, const VectorWeight& weight, float eps,
                 const Tensor& out) override {
@@ -96,7 +108,11 @@ class CpuBackend final : public Backend {
     });
   }
   void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override {
-    linear_.run(x, packed(weight), out);
+    if (weight.format() == WeightFormat::kInt8) {
+      int8_linear_.run(x, int8(weight), out);
+    } else {
+      linear_.run(x, packed(weight), out);
+    }
   }
   void swiglu(const Tensor& gate_up, const Tensor& out) override {
     for_rows(out.rows, [&](int64_t row) {
@@ -149,6 +165,9 @@ class CpuBackend final : public Backend {
   static const PackedLinear& packed(const LinearWeight& weight) {
     return static_cast<const PackedLinear&>(weight);
   }
+  static const PackedInt8& int8(const LinearWeight& weight) {
+    return static_cast<const PackedInt8&>(weight);
+  }
   static const float* vector(const VectorWeight& weight) {
     return static_cast<const CpuVector&>(weight).data();
   }
@@ -164,10 +183,12 @@ class CpuBackend final : public Backend {
   Isa isa_;
   ThreadPool pool_;
   LinearOp linear_;
+  Int8LinearOp int8_linear_;
   Sampler sampler_;
   RmsNormKernels rms_norm_;
   SwigluKernels swiglu_;
   std::unique_ptr<CpuAttention> attention_;
+  bool has_int8_ = false;
 };
 
 }  // namespace

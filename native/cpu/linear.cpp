@@ -1,11 +1,10 @@
 #include "cpu/linear.hpp"
 
 #include <algorithm>
-#include <string>
 
-#include "core/error.hpp"
 #include "cpu/host_memory.hpp"
 #include "cpu/interleave.hpp"
+#include "cpu/linear_shape.hpp"
 
 namespace block_attention {
 namespace {
@@ -23,11 +22,6 @@ constexpr int64_t kWorkerFloats = kWideFloats + kMaxBlockRows * kPanelColumns;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-std::string shape(const Tensor& t) {
-  return std::string(dtype_name(t.dtype)) + " " + std::to_string(t.rows) + " x " +
-         std::to_string(t.cols);
-}
-
 }  // namespace
 
 LinearOp::LinearOp(ThreadPool& pool, Isa isa)
@@ -38,14 +32,7 @@ LinearOp::LinearOp(ThreadPool& pool, Isa isa)
                                            sizeof(float))) {}
 
 void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& out) {
-  if (x.dtype != DType::kF32 || out.dtype != DType::kF32 || x.rows != out.rows ||
-      x.cols != weight.in_features() || out.cols != weight.out_features() ||
-      (x.rows > 1 && (x.stride < x.cols || out.stride < out.cols))) {
-    throw Error(ErrorCode::kInvalidArgument, "linear: " + shape(x) + " to " + shape(out) +
-                                                 " does not fit a weight of " +
-                                                 std::to_string(weight.out_features()) + " x " +
-                                                 std::to_string(weight.in_features()));
-  }
+  check_linear_shape(x, weight, out);
   LinearTile tile{};
   tile.panels = weight.panel(0);
   tile.dtype = weight.dtype();

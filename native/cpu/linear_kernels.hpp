@@ -10,6 +10,7 @@
 
 #include "core/dtype.hpp"
 #include "cpu/isa.hpp"
+#include "cpu/row_groups.hpp"
 
 namespace block_attention {
 
@@ -17,12 +18,6 @@ inline constexpr int64_t kSumBlock = 512;
 // Widest tile of the repacked path: panels widened to float32 at a time, rows of a row block.
 inline constexpr int64_t kMaxWidePanels = 2;
 inline constexpr int64_t kMaxBlockRows = 256;
-
-// Rows are computed in groups of nearly equal size: group g begins at row group_begin(rows, groups,
-// g).
-inline int64_t group_begin(int64_t rows, int64_t groups, int64_t group) {
-  return group * rows / groups;
-}
 
 struct LinearTile {
   // Activations, rows x in_features. Direct: row i at x + i * x_stride. Repacked: for each block of

@@ -1,9 +1,9 @@
-// The packed weight of `linear`, and the row lookup of `embedding` out of the same bytes, so that
-// tied embeddings are held once.
+// The packed weight of `linear` in its stored precision. Rows can be looked up in it, too
+// (embedding.hpp), so that tied embeddings are held once.
 //
 // Layout, the same for every instruction set: panels of 16 output features; within a panel
-// in_features x 16 elements, the 16 features of one input lying side by side. Stored precision is
-// kept. The last panel is padded with zeros.
+// in_features x 16 elements, the 16 features of one input lying side by side. The last panel is
+// padded with zeros.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,11 @@
 
 #include "core/tensor.hpp"
 #include "cpu/isa.hpp"
+#include "cpu/packed_rows.hpp"
 #include "cpu/thread_pool.hpp"
 #include "model/backend.hpp"
 
 namespace block_attention {
-
-inline constexpr int64_t kPanelColumns = 16;
 
 class PackedLinear final : public LinearWeight {
  public:
@@ -27,10 +26,11 @@ class PackedLinear final : public LinearWeight {
 
   int64_t out_features() const override { return out_features_; }
   int64_t in_features() const override { return in_features_; }
-  DType dtype() const override { return dtype_; }
+  WeightFormat format() const override { return WeightFormat::kStored; }
   size_t bytes() const override { return panels_.bytes() + bias_.bytes(); }
 
-  int64_t panel_count() const { return (out_features_ + kPanelColumns - 1) / kPanelColumns; }
+  DType dtype() const { return dtype_; }
+  int64_t panel_count() const { return panels_of(out_features_); }
   const void* panel(int64_t index) const {
     return static_cast<const char*>(panels_.data()) +
            static_cast<size_t>(index * in_features_ * kPanelColumns) * dtype_size(dtype_);
@@ -46,17 +46,11 @@ class PackedLinear final : public LinearWeight {
   Buffer bias_;
 };
 
-// Stacks `parts` along the output features and packs them; every source row is read once, a few
-// panels at a time, so that the parts may lie in files. Passes on what reading throws; throws
+// Stacks `parts` along the output features and packs them. Passes on what reading throws; throws
 // Error(kInvalidArgument) if parts differ in dtype or in_features or the bias has another length,
 // Error(kOutOfMemory).
 std::unique_ptr<PackedLinear> pack_linear(ThreadPool& pool, Isa isa,
                                           std::span<const HostMatrix> parts,
                                           std::span<const float> bias);
-
-// out[i] = row tokens[i] of the table as float32: out is [tokens, in_features]. Throws
-// Error(kInvalidArgument) on a token outside the table or a shape that does not fit.
-void embedding(ThreadPool& pool, const PackedLinear& table, std::span<const int32_t> tokens,
-               const Tensor& out);
 
 }  // namespace block_attention

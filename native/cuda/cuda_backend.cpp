@@ -60,7 +60,13 @@ class CudaBackend final : public Backend {
   Buffer allocate(size_t bytes) override { return device_.allocate(bytes); }
 
   std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts,
-                                            std::span<const float> bias) override {
+                                            std::span<const float> bias,
+                                            WeightFormat format) override {
+    if (format != WeightFormat::kStored) {
+      throw Error(ErrorCode::kUnsupported,
+                  "dtype int8: the GPU computes with 16-bit weights; leave dtype out there, or use "
+                  "device \"cpu\"");
+    }
     // The first matrix decides for the whole model: f16 stays, bf16 and f32 become bf16, whose
     // range is float32's.
     if (!element_ && !parts.empty()) {

@@ -26,7 +26,8 @@ class CudaLinearWeight final : public LinearWeight {
 
   int64_t out_features() const override { return out_features_; }
   int64_t in_features() const override { return in_features_; }
-  DType dtype() const override { return dtype_; }
+  WeightFormat format() const override { return WeightFormat::kStored; }
+  DType dtype() const { return dtype_; }
   size_t bytes() const override { return matrix_.bytes() + bias_.bytes() + element_bias_.bytes(); }
 
   // Of the device.

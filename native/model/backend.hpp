@@ -20,14 +20,18 @@
 
 namespace block_attention {
 
-// A matrix [out_features, in_features] in the backend's own layout, in its stored precision, with
-// an optional bias.
+enum class WeightFormat : uint8_t {
+  kStored,  // the precision it came in
+  kInt8,    // 8 bits and a scale for each group of inputs
+};
+
+// A matrix [out_features, in_features] in the backend's own layout, with an optional bias.
 class LinearWeight {
  public:
   virtual ~LinearWeight() = default;
   virtual int64_t out_features() const = 0;
   virtual int64_t in_features() const = 0;
-  virtual DType dtype() const = 0;
+  virtual WeightFormat format() const = 0;
   virtual size_t bytes() const = 0;
 };
 
@@ -106,8 +110,10 @@ class Backend {
 
   // Stacks `parts` along the output features ([q; k; v], [gate; up]) into one weight. All parts
   // have the same dtype and in_features; `bias` is empty or has one value per output feature.
+  // Throws Error(kUnsupported) for a format that the backend does not have.
   virtual std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts,
-                                                    std::span<const float> bias) = 0;
+                                                    std::span<const float> bias,
+                                                    WeightFormat format) = 0;
   virtual std::unique_ptr<VectorWeight> make_vector(std::span<const float> values) = 0;
 
   virtual size_t kv_page_bytes(const KvShape& shape) const = 0;

@@ -17,7 +17,8 @@ class Loader {
     int64_t rows;
   };
 
-  std::unique_ptr<LinearWeight> linear(std::initializer_list<Part> parts, int64_t cols) {
+  std::unique_ptr<LinearWeight> linear(std::initializer_list<Part> parts, int64_t cols,
+                                       WeightFormat format) {
     std::vector<HostMatrix> matrices;
     std::vector<float> bias;
     bool any_bias = false;
@@ -32,7 +33,7 @@ class Loader {
               : std::vector<float>(static_cast<size_t>(part.rows), 0.0f);
       bias.insert(bias.end(), values.begin(), values.end());
     }
-    return backend_.make_linear(matrices, bias);
+    return backend_.make_linear(matrices, bias, format);
   }
 
   std::unique_ptr<VectorWeight> vector(const std::string& name, int64_t size) {
@@ -69,11 +70,12 @@ size_t ModelWeights::bytes() const {
 }
 
 ModelWeights load_weights(const ModelConfig& config, WeightSource& source, Backend& backend,
-                          FunctionRef<void(size_t, size_t)> progress) {
+                          WeightFormat format, FunctionRef<void(size_t, size_t)> progress) {
   Loader loader(source, backend, progress);
   ModelWeights weights;
   weights.embed_tokens =
-      loader.linear({{"model.embed_tokens", config.vocab_size}}, config.hidden_size);
+      loader.linear({{"model.embed_tokens", config.vocab_size}}, config.hidden_size,
+                    config.tie_word_embeddings ? format : WeightFormat::kStored);
   for (int32_t i = 0; i < config.num_layers; ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
     LayerWeights& w = weights.layers.emplace_back();
@@ -81,22 +83,23 @@ ModelWeights load_weights(const ModelConfig& config, WeightSource& source, Backe
     w.qkv = loader.linear({{layer + "self_attn.q_proj", config.q_size()},
                            {layer + "self_attn.k_proj", config.kv_size()},
                            {layer + "self_attn.v_proj", config.kv_size()}},
-                          config.hidden_size);
+                          config.hidden_size, format);
     if (config.qk_norm) {
       w.q_norm = loader.vector(layer + "self_attn.q_norm", config.head_dim);
       w.k_norm = loader.vector(layer + "self_attn.k_norm", config.head_dim);
     }
-    w.o = loader.linear({{layer + "self_attn.o_proj", config.hidden_size}}, config.q_size());
+    w.o =
+        loader.linear({{layer + "self_attn.o_proj", config.hidden_size}}, config.q_size(), format);
     w.post_attention_norm = loader.vector(layer + "post_attention_layernorm", config.hidden_size);
     w.gate_up = loader.linear({{layer + "mlp.gate_proj", config.intermediate_size},
                                {layer + "mlp.up_proj", config.intermediate_size}},
-                              config.hidden_size);
-    w.down =
-        loader.linear({{layer + "mlp.down_proj", config.hidden_size}}, config.intermediate_size);
+                              config.hidden_size, format);
+    w.down = loader.linear({{layer + "mlp.down_proj", config.hidden_size}},
+                           config.intermediate_size, format);
   }
   weights.norm = loader.vector("model.norm", config.hidden_size);
   if (!config.tie_word_embeddings) {
-    weights.lm_head = loader.linear({{"lm_head", config.vocab_size}}, config.hidden_size);
+    weights.lm_head = loader.linear({{"lm_head", config.vocab_size}}, config.hidden_size, format);
   }
   return weights;
 }

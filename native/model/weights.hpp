@@ -45,9 +45,11 @@ struct ModelWeights {
   size_t bytes() const;
 };
 
-// Hands every weight to the backend. `progress(done_bytes, total_bytes)` is called after each slice
+// Hands every weight to the backend. In int8 every matrix is that a product is made with; a table
+// of embeddings apart from the LM head stays as it is stored, since only rows of it are read.
+// `progress(done_bytes, total_bytes)` is called after each slice
 // of a matrix, on any of the backend's threads and out of order; it may throw to abort.
 ModelWeights load_weights(const ModelConfig& config, WeightSource& source, Backend& backend,
-                          FunctionRef<void(size_t, size_t)> progress);
+                          WeightFormat format, FunctionRef<void(size_t, size_t)> progress);
 
 }  // namespace block_attention

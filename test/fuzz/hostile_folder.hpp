@@ -137,7 +137,7 @@ class HostileFolderReader {
 
     TensorList list(biases, dtype);
     const std::unique_ptr<Backend> backend = make_cpu_backend(1);
-    load_weights(config, list, *backend, [](size_t, size_t) {});
+    load_weights(config, list, *backend, WeightFormat::kStored, [](size_t, size_t) {});
     folder_.tensors = std::move(list.tensors);
     folder_.content.resize(list.total_bytes());
   }

@@ -18,7 +18,8 @@ void load_and_run(HostileFolder& folder) {
   folder.config.validate();
   FileWeights source(paths, folder.tensors);
   std::unique_ptr<Backend> backend = make_cpu_backend(folder.threads);
-  ModelWeights weights = load_weights(folder.config, source, *backend, [](size_t, size_t) {});
+  ModelWeights weights =
+      load_weights(folder.config, source, *backend, WeightFormat::kStored, [](size_t, size_t) {});
   Events events(vocab);
   Engine engine(folder.config, std::move(backend), std::move(weights), folder.options,
                 [&events](const auto& reported) { events.take(reported); });

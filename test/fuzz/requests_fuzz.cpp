@@ -41,7 +41,8 @@ class Requests {
   explicit Requests(FuzzedDataProvider& data) : data_(data), events_(config_.vocab_size) {
     std::unique_ptr<Backend> backend = make_cpu_backend(data_.ConsumeIntegralInRange(1, 2));
     RandomWeights source(config_, 7, DType::kBF16);
-    ModelWeights weights = load_weights(config_, source, *backend, [](size_t, size_t) {});
+    ModelWeights weights =
+        load_weights(config_, source, *backend, WeightFormat::kStored, [](size_t, size_t) {});
     const KvShape shape = {config_.num_layers, config_.num_kv_heads, config_.head_dim,
                            data_.ConsumeBool() ? DType::kBF16 : DType::kF32};
     const size_t page_bytes = backend->kv_page_bytes(shape);

@@ -68,7 +68,8 @@ class TestEngine {
                                            ? options.make_backend()
                                            : make_cpu_backend(options.threads, options.isa);
     RandomWeights source(config, 7, options.weight_dtype);
-    ModelWeights weights = load_weights(config, source, *backend, [](size_t, size_t) {});
+    ModelWeights weights =
+        load_weights(config, source, *backend, WeightFormat::kStored, [](size_t, size_t) {});
     const KvShape shape = {config.num_layers, config.num_kv_heads, config.head_dim,
                            backend->kv_dtype(options.kv_dtype)};
     const size_t cache_bytes = backend->kv_page_bytes(shape) * static_cast<size_t>(options.pages);

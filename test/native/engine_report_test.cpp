@@ -20,7 +20,8 @@ TEST(EngineReportTest, MoreMayComeUntilTheListenerHasReturned) {
   const ModelConfig config = small_config();
   std::unique_ptr<Backend> backend = make_cpu_backend(1);
   RandomWeights source(config, 7, DType::kBF16);
-  ModelWeights weights = load_weights(config, source, *backend, [](size_t, size_t) {});
+  ModelWeights weights =
+      load_weights(config, source, *backend, WeightFormat::kStored, [](size_t, size_t) {});
   EngineOptions options;
   options.cache_bytes = 1 << 20;
   options.max_batch_tokens = 16;

@@ -16,6 +16,7 @@
 
 #include "core/dtype.hpp"
 #include "core/error.hpp"
+#include "cpu/embedding.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/linear.hpp"
 #include "cpu/linear_weight.hpp"

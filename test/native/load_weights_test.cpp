@@ -53,11 +53,12 @@ TEST(LoadWeightsTest, SaysHowFarItIsAndEndsAtTheTotal) {
   LargeEmbedding source;
   std::mutex mutex;
   std::set<size_t> reports;
-  load_weights(LargeEmbedding::config(), source, *backend, [&](size_t done, size_t total) {
-    const std::lock_guard lock(mutex);
-    EXPECT_EQ(total, source.total_bytes());
-    EXPECT_TRUE(reports.insert(done).second) << done;
-  });
+  load_weights(LargeEmbedding::config(), source, *backend, WeightFormat::kStored,
+               [&](size_t done, size_t total) {
+                 const std::lock_guard lock(mutex);
+                 EXPECT_EQ(total, source.total_bytes());
+                 EXPECT_TRUE(reports.insert(done).second) << done;
+               });
   EXPECT_EQ(source.rows_read, LargeEmbedding::kRows);
   EXPECT_GT(reports.size(), 500u);
   EXPECT_EQ(*reports.rbegin(), source.total_bytes());
@@ -68,9 +69,10 @@ TEST(LoadWeightsTest, IsAbortedInTheMiddleOfAMatrix) {
     const std::unique_ptr<Backend> backend = make_cpu_backend(threads, default_isa());
     LargeEmbedding source;
     try {
-      load_weights(LargeEmbedding::config(), source, *backend, [&](size_t done, size_t total) {
-        if (done > total / 10) throw Error(ErrorCode::kAborted, "planted");
-      });
+      load_weights(LargeEmbedding::config(), source, *backend, WeightFormat::kStored,
+                   [&](size_t done, size_t total) {
+                     if (done > total / 10) throw Error(ErrorCode::kAborted, "planted");
+                   });
       FAIL() << "it was not ended";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kAborted);

@@ -1,0 +1,51 @@
+#include "cpu/embedding.hpp"
+
+#include <string>
+
+#include "core/error.hpp"
+
+namespace block_attention {
+namespace {
+
+void check(const LinearWeight& table, std::span<const int32_t> tokens, const Tensor& out) {
+  if (out.dtype != DType::kF32 || out.cols != table.in_features() ||
+      out.rows != static_cast<int64_t>(tokens.size())) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "embedding: the output must be float32 of tokens x in_features");
+  }
+  for (int32_t token : tokens) {
+    if (token < 0 || token >= table.out_features()) {
+      throw Error(ErrorCode::kInvalidArgument, "token id " + std::to_string(token) +
+                                                   " is outside the vocabulary of " +
+                                                   std::to_string(table.out_features()));
+    }
+  }
+}
+
+}  // namespace
+
+void embedding(ThreadPool& pool, const PackedLinear& table, std::span<const int32_t> tokens,
+               const Tensor& out) {
+  check(table, tokens, out);
+  pool.run(out.rows, [&](int64_t i, int) {
+    const int64_t token = tokens[static_cast<size_t>(i)];
+    const void* panel = table.panel(token / kPanelColumns);
+    const size_t column = static_cast<size_t>(token % kPanelColumns);
+    float* row = out.f32() + i * out.stride;
+    for (int64_t k = 0; k < out.cols; ++k) {
+      row[k] = load_as_f32(panel, table.dtype(), static_cast<size_t>(k * kPanelColumns) + column);
+    }
+  });
+}
+
+void embedding(ThreadPool& pool, const PackedInt8& table, std::span<const int32_t> tokens,
+               const Tensor& out) {
+  check(table, tokens, out);
+  pool.run(out.rows, [&](int64_t i, int) {
+    const int64_t token = tokens[static_cast<size_t>(i)];
+    float* row = out.f32() + i * out.stride;
+    for (int64_t k = 0; k < out.cols; ++k) row[k] = table.at(token, k);
+  });
+}
+
+}  // namespace block_attention

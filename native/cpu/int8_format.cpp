@@ -1,0 +1,31 @@
+#include "cpu/int8_format.hpp"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace block_attention {
+
+Int8Dot best_int8_dot(Isa isa) {
+#if defined(__x86_64__)
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  constexpr unsigned kAvx512Vnni = 1u << 11;  // leaf 7, subleaf 0, ecx
+  constexpr unsigned kAvxVnni = 1u << 4;      // leaf 7, subleaf 1, eax
+  if (isa == Isa::kAvx512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 &&
+      (ecx & kAvx512Vnni) != 0) {
+    return Int8Dot::kQuads;
+  }
+  if (isa == Isa::kAvx2 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 &&
+      (eax & kAvxVnni) != 0) {
+    return Int8Dot::kQuads;
+  }
+#else
+  static_cast<void>(isa);
+#endif
+  return Int8Dot::kPairs;
+}
+
+}  // namespace block_attention

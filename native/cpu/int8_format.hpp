@@ -1,0 +1,47 @@
+// How int8 weights and activations are kept, and how they are multiplied.
+//
+// Inputs come in groups of 64. A group of a weight's row has one scale, a bfloat16; a group of a
+// row of activations has one, a float32; both are the greatest magnitude of the group over 127 (the
+// bfloat16 rounded up), and values are rounded to nearest even. Products of a group are summed as
+// integers, which is exact, and the groups' sums are added in order:
+//
+//   total = fma(float(sum of q_x * q_w) * scale_x, scale_w, total)
+//
+// so that every output element has the same bits whatever the rows of the call, the threads and,
+// where multiply-adds are fused, the instruction set. The bias comes last.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/isa.hpp"
+
+namespace block_attention {
+
+inline constexpr int64_t kInt8Group = 64;
+inline constexpr float kInt8Max = 127.0f;
+// A group without a greater magnitude is all zero: its inverse scale could not be represented.
+inline constexpr float kInt8Smallest = 1e-30f;
+
+// How many inputs one instruction multiplies and adds up, and so lie side by side.
+enum class Int8Dot : uint8_t {
+  // Two, widened to 16 bits: every CPU has that. Weights and activations are signed; activations
+  // are kept as 16 bits.
+  kPairs,
+  // Four, unsigned by signed bytes (VNNI): weights are kept with 128 added, which the sum of a
+  // group
+  // begins with taking off.
+  kQuads,
+};
+
+// The better one of those that the CPU has beside `isa`.
+Int8Dot best_int8_dot(Isa isa);
+
+constexpr int64_t dot_inputs(Int8Dot dot) { return dot == Int8Dot::kQuads ? 4 : 2; }
+// Bytes of one activation.
+constexpr int64_t activation_bytes(Int8Dot dot) { return dot == Int8Dot::kQuads ? 1 : 2; }
+
+constexpr int64_t int8_groups(int64_t in_features) {
+  return (in_features + kInt8Group - 1) / kInt8Group;
+}
+
+}  // namespace block_attention

@@ -1,0 +1,344 @@
+#include "cpu/int8_kernels.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/int8_kernels.cpp"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace block_attention::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr int64_t kColumns = 16;
+using D = hn::CappedTag<float, kColumns>;
+using DI = hn::RebindToSigned<D>;
+using V = hn::Vec<D>;
+using VI = hn::Vec<DI>;
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+constexpr int kVectors = static_cast<int>(kColumns) / kLanes;  // per panel
+
+// The most rows of a group, and the vectors of sums that registers hold beside what they are made
+// of.
+#if HWY_TARGET == HWY_AVX3
+constexpr int kGroupRows = 6;
+constexpr int kSums = 12;
+#elif HWY_TARGET == HWY_AVX2
+constexpr int kGroupRows = 6;
+constexpr int kSums = 12;
+#else
+constexpr int kGroupRows = 4;
+constexpr int kSums = 16;
+#endif
+// Inputs that all panels of a tile are multiplied by before the next ones: so much of the
+// activations stays in the second-level cache.
+constexpr int64_t kInputBlock = 2048;
+static_assert(kInputBlock % kInt8Group == 0);
+// Software prefetch: how far a single group of rows looks ahead, in groups of inputs, and how many
+// groups of rows share out the next block.
+constexpr int64_t kAheadGroups = 2;
+constexpr int64_t kMaxShares = 4;
+constexpr int64_t kGroupBytes = kInt8Group * kColumns;
+
+constexpr int tile_width(int64_t rows) {
+  if (rows * 4 * kVectors <= kSums) return 4;
+  return rows * 2 * kVectors <= kSums ? 2 : 1;
+}
+
+// How bytes of weights are loaded, and multiplied by activations: sums[lane] += the products of the
+// lane's feature with all dot_inputs inputs, whose activations are in every lane of `inputs`.
+struct Pairs {
+  static constexpr Int8Dot kDot = Int8Dot::kPairs;
+  // Two words of 16 bits in every lane.
+  static HWY_INLINE VI load(const uint8_t* from) {
+#if HWY_TARGET == HWY_SCALAR
+    const int32_t second = static_cast<int8_t>(from[1]);
+    return hn::Set(DI(), (second * 65536) | (static_cast<int8_t>(from[0]) & 0xffff));
+#else
+    const hn::Repartition<int16_t, DI> words;
+    const hn::Rebind<int8_t, decltype(words)> bytes;
+    return hn::BitCast(
+        DI(), hn::PromoteTo(words, hn::LoadU(bytes, reinterpret_cast<const int8_t*>(from))));
+#endif
+  }
+  static HWY_INLINE void add(VI& sums, VI weights, VI inputs) {
+#if HWY_TARGET == HWY_AVX3
+    sums.raw = _mm512_add_epi32(sums.raw, _mm512_madd_epi16(weights.raw, inputs.raw));
+#elif HWY_TARGET == HWY_AVX2
+    sums.raw = _mm256_add_epi32(sums.raw, _mm256_madd_epi16(weights.raw, inputs.raw));
+#else
+    const auto first = [](VI pair) HWY_ATTR { return hn::ShiftRight<16>(hn::ShiftLeft<16>(pair)); };
+    sums = hn::Add(sums, hn::Mul(first(weights), first(inputs)));
+    sums = hn::Add(sums, hn::Mul(hn::ShiftRight<16>(weights), hn::ShiftRight<16>(inputs)));
+#endif
+  }
+};
+
+struct Quads {
+  static constexpr Int8Dot kDot = Int8Dot::kQuads;
+  static HWY_INLINE VI load(const uint8_t* from) {
+    return hn::LoadU(DI(), reinterpret_cast<const int32_t*>(from));
+  }
+  // Written as assembly, since the instruction is no part of what these targets are compiled for:
+  // best_int8_dot says whether the CPU has it.
+  static HWY_INLINE void add(VI& sums, VI weights, VI inputs) {
+#if HWY_TARGET == HWY_AVX3
+    asm("vpdpbusd %2, %1, %0" : "+v"(sums.raw) : "v"(weights.raw), "v"(inputs.raw));
+#elif HWY_TARGET == HWY_AVX2
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sums.raw) : "x"(weights.raw), "x"(inputs.raw));
+#else
+    const VI byte = hn::Set(DI(), 0xff);
+    HWY_UNROLL(4)
+    for (int i = 0; i < 4; ++i) {
+      const VI input = hn::ShiftRight<24>(hn::ShiftLeftSame(inputs, 24 - 8 * i));
+      sums = hn::Add(sums, hn::Mul(hn::And(hn::ShiftRightSame(weights, 8 * i), byte), input));
+    }
+#endif
+  }
+};
+
+struct Micro {
+  const char* x;  // at the block
+  const float* x_scales;
+  const int32_t* x_starts;
+  const uint8_t* values;
+  const uint16_t* scales;
+  int64_t panel_groups;  // groups of a panel: strides between panels
+  int64_t groups;        // of this block
+  // What to bring into the cache meanwhile: ahead_step bytes on for every 64 bytes of each of the
+  // panels, and from group `ahead_turn` on from ahead_then.
+  const uint8_t* ahead;
+  int64_t ahead_step;
+  int64_t ahead_turn;
+  const uint8_t* ahead_then;
+  float* out;
+  int64_t out_stride;
+  bool add;           // to what earlier blocks left in out
+  const float* bias;  // with the last block
+};
+
+// One block of inputs: out[kRows, kPanels x 16] (+)= x[kRows, inputs] * panels.
+template <class Dot, int kRows, int kPanels>
+HWY_NOINLINE void micro(const Micro& m) {
+  constexpr int kWidth = kPanels * kVectors;
+  constexpr int64_t kInputs = dot_inputs(Dot::kDot);
+  constexpr int64_t kStepBytes = kInputs * kColumns;
+  constexpr int64_t kVectorBytes = kInputs * kLanes;
+  // The bytes of all rows for one step; dot_inputs of either kind are four.
+  constexpr int64_t kRowBytes = 4;
+  const D d;
+  const DI di;
+  const hn::Rebind<hwy::bfloat16_t, D> halves;
+  const int64_t panel_bytes = m.panel_groups * kGroupBytes;
+  const int64_t panel_scales = m.panel_groups * kColumns;
+  V totals[kRows][kWidth];
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kWidth; ++j)
+      totals[i][j] = m.add ? hn::LoadU(d, m.out + i * m.out_stride + j * kLanes) : hn::Zero(d);
+  }
+  const char* HWY_RESTRICT x = m.x;
+  const uint8_t* HWY_RESTRICT values = m.values;
+  const uint8_t* ahead = m.ahead;
+  const int64_t ahead_step = m.ahead_step * kStepBytes / 64;
+  for (int64_t group = 0; group < m.groups; ++group) {
+    if (group == m.ahead_turn) ahead = m.ahead_then;
+    VI sums[kRows][kWidth];
+    HWY_UNROLL(16)
+    for (int i = 0; i < kRows; ++i) {
+      HWY_UNROLL(16)
+      for (int j = 0; j < kWidth; ++j)
+        sums[i][j] = Dot::kDot == Int8Dot::kQuads ? hn::Set(di, m.x_starts[group * kRows + i])
+                                                  : hn::Zero(di);
+    }
+    for (int64_t step = 0; step < kInt8Group / kInputs; ++step) {
+      HWY_UNROLL(4)
+      for (int p = 0; p < kPanels; ++p) __builtin_prefetch(ahead + p * panel_bytes, 0, 3);
+      const auto weights = [&](int j) HWY_ATTR {
+        return Dot::load(values + j / kVectors * panel_bytes + j % kVectors * kVectorBytes);
+      };
+      const auto inputs = [&](int i) HWY_ATTR {
+        int32_t four;
+        hwy::CopyBytes<4>(x + i * kRowBytes, &four);
+        return hn::Set(di, four);
+      };
+      // The shorter side waits in registers for the longer one, each of whose values is needed
+      // once.
+      if constexpr (kRows < kWidth) {
+        VI a[kRows];
+        HWY_UNROLL(16)
+        for (int i = 0; i < kRows; ++i) a[i] = inputs(i);
+        HWY_UNROLL(16)
+        for (int j = 0; j < kWidth; ++j) {
+          const auto w = weights(j);
+          HWY_UNROLL(16)
+          for (int i = 0; i < kRows; ++i) Dot::add(sums[i][j], w, a[i]);
+        }
+      } else {
+        VI w[kWidth];
+        HWY_UNROLL(16)
+        for (int j = 0; j < kWidth; ++j) w[j] = weights(j);
+        HWY_UNROLL(16)
+        for (int i = 0; i < kRows; ++i) {
+          const VI a = inputs(i);
+          HWY_UNROLL(16)
+          for (int j = 0; j < kWidth; ++j) Dot::add(sums[i][j], w[j], a);
+        }
+      }
+      x += kRows * kRowBytes;
+      values += kStepBytes;
+      ahead += ahead_step;
+    }
+    HWY_UNROLL(16)
+    for (int j = 0; j < kWidth; ++j) {
+      const V scale =
+          hn::PromoteTo(d, hn::LoadU(halves, reinterpret_cast<const hwy::bfloat16_t*>(
+                                                 m.scales + j / kVectors * panel_scales +
+                                                 group * kColumns + j % kVectors * kLanes)));
+      HWY_UNROLL(16)
+      for (int i = 0; i < kRows; ++i) {
+        const V sum =
+            hn::Mul(hn::ConvertTo(d, sums[i][j]), hn::Set(d, m.x_scales[group * kRows + i]));
+        totals[i][j] = hn::MulAdd(sum, scale, totals[i][j]);
+      }
+    }
+  }
+  for (int j = 0; j < kWidth; ++j) {
+    const V bias = m.bias != nullptr ? hn::LoadU(d, m.bias + j * kLanes) : hn::Zero(d);
+    for (int i = 0; i < kRows; ++i) {
+      const V total = m.bias != nullptr ? hn::Add(totals[i][j], bias) : totals[i][j];
+      hn::StoreU(total, d, m.out + i * m.out_stride + j * kLanes);
+    }
+  }
+}
+
+template <class Dot, int kRows, int kPanels>
+void micro_of_rows(int64_t rows, const Micro& m) {
+  if constexpr (kPanels <= tile_width(kRows)) {
+    if (rows == kRows) {
+      micro<Dot, kRows, kPanels>(m);
+      return;
+    }
+  }
+  if constexpr (kRows > 1) micro_of_rows<Dot, kRows - 1, kPanels>(rows, m);
+}
+
+template <class Dot>
+HWY_INLINE void micro_of(int64_t rows, int64_t panels, const Micro& m) {
+  if (panels == 4) return micro_of_rows<Dot, kGroupRows, 4>(rows, m);
+  if (panels == 2) return micro_of_rows<Dot, kGroupRows, 2>(rows, m);
+  return micro_of_rows<Dot, kGroupRows, 1>(rows, m);
+}
+
+// Where a block of inputs of some panels begins.
+struct BlockAt {
+  int64_t panel;
+  int64_t group;
+};
+
+// The block at `at` of `panels` panels; `next` is the one that follows.
+template <class Dot>
+void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t panels, float* out,
+           int64_t out_stride) {
+  constexpr int64_t kBlockGroups = kInputBlock / kInt8Group;
+  const int64_t groups = int8_groups(t.in_features);
+  const auto values_at = [&](const BlockAt& place) {
+    return t.values + (place.panel * groups + place.group) * kGroupBytes;
+  };
+  const int64_t left = groups - at.group;
+  const int64_t row_groups = t.row_group_to - t.row_group_from;
+  // A single group of rows waits for memory itself, so it looks a little ahead. Several share out
+  // the whole next block.
+  const int64_t shares = row_groups < kMaxShares ? row_groups : kMaxShares;
+  Micro m;
+  m.values = values_at(at);
+  m.scales = t.scales + (at.panel * groups + at.group) * kColumns;
+  m.panel_groups = groups;
+  m.groups = left < kBlockGroups ? left : kBlockGroups;
+  m.ahead_step = 64 / shares;
+  m.ahead_turn = -1;
+  m.ahead_then = nullptr;
+  m.out_stride = out_stride;
+  m.add = at.group != 0;
+  m.bias = t.bias != nullptr && m.groups == left ? t.bias + at.panel * kColumns : nullptr;
+  const int64_t share = m.groups * kGroupBytes / shares;
+  const int64_t first_row = group_begin(t.rows, t.row_groups, t.row_group_from);
+  int64_t row = first_row;
+  for (int64_t i = 0; i < row_groups; ++i) {
+    const int64_t end = group_begin(t.rows, t.row_groups, t.row_group_from + i + 1);
+    const int64_t rows = end - row;
+    const int64_t first_group = row * groups + at.group * rows;
+    m.x = static_cast<const char*>(t.x.values) +
+          first_group * kInt8Group * activation_bytes(Dot::kDot);
+    m.x_scales = t.x.scales + first_group;
+    m.x_starts = t.x.starts + first_group;
+    m.out = out + (row - first_row) * out_stride;
+    m.ahead = values_at(next) + i * share;
+    if (row_groups == 1) {
+      m.ahead = m.values + kAheadGroups * kGroupBytes;
+      m.ahead_turn = m.groups > kAheadGroups ? m.groups - kAheadGroups : 0;
+      m.ahead_then = values_at(next);
+    } else if (i >= shares) {
+      m.ahead_step = 0;
+    }
+    micro_of<Dot>(rows, panels, m);
+    row = end;
+  }
+}
+
+template <class Dot>
+void tile(const Int8Tile& t) {
+  const int64_t first_row = group_begin(t.rows, t.row_groups, t.row_group_from);
+  const int64_t rows = group_begin(t.rows, t.row_groups, t.row_group_to) - first_row;
+  const int64_t row_groups = t.row_group_to - t.row_group_from;
+  const int64_t width = tile_width((rows + row_groups - 1) / row_groups);
+  // The last panel goes alone if it is ragged.
+  const int64_t whole = t.out_features / kColumns;
+  const int64_t groups = int8_groups(t.in_features);
+  float* out = t.out + first_row * t.out_stride;
+  BlockAt at{t.panel_from, 0};
+  while (at.panel < t.panel_to && at.group < groups) {
+    const int64_t left = (t.panel_to < whole ? t.panel_to : whole) - at.panel;
+    int64_t panels = width;
+    while (panels > 1 && panels > left) panels /= 2;
+    BlockAt next{at.panel + panels, at.group};
+    if (next.panel >= t.panel_to) next = {t.panel_from, at.group + kInputBlock / kInt8Group};
+    const bool last = next.group >= groups;
+    const BlockAt& after = last ? at : next;
+    if (at.panel == whole) {
+      block<Dot>(t, at, after, 1, t.ragged, kColumns);
+    } else {
+      block<Dot>(t, at, after, panels, out + at.panel * kColumns, t.out_stride);
+    }
+    at = next;
+  }
+  if (whole >= t.panel_from && whole < t.panel_to) {
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = whole * kColumns; j < t.out_features; ++j)
+        out[i * t.out_stride + j] = t.ragged[i * kColumns + j - whole * kColumns];
+    }
+  }
+}
+
+void int8_tile_pairs(const Int8Tile& t) { tile<Pairs>(t); }
+void int8_tile_quads(const Int8Tile& t) { tile<Quads>(t); }
+
+int64_t int8_group_rows() { return kGroupRows; }
+int64_t int8_tile_panels(int64_t rows) {
+  const int64_t groups = (rows + kGroupRows - 1) / kGroupRows;
+  return tile_width((rows + groups - 1) / groups);
+}
+
+}  // namespace block_attention::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace block_attention {
+
+Int8Kernels int8_kernels(Isa isa, Int8Dot dot) {
+  return {BLOCK_ATTENTION_KERNEL(isa, int8_group_rows)(),
+          BLOCK_ATTENTION_KERNEL(isa, int8_tile_panels),
+          dot == Int8Dot::kQuads ? BLOCK_ATTENTION_KERNEL(isa, int8_tile_quads)
+                                 : BLOCK_ATTENTION_KERNEL(isa, int8_tile_pairs)};
+}
+
+}  // namespace block_attention
+#endif

@@ -1,0 +1,52 @@
+// The arithmetic of `linear` over int8 weights (int8_format.hpp): one tile of the output, computed
+// by one worker.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/int8_format.hpp"
+#include "cpu/int8_quantize.hpp"
+#include "cpu/isa.hpp"
+#include "cpu/row_groups.hpp"
+
+namespace block_attention {
+
+struct Int8Tile {
+  // Activations, quantised group of rows by group of rows (row_groups.hpp), one behind the other.
+  Int8Rows x;
+  int64_t rows;
+  int64_t row_groups;
+
+  // The whole weight (int8_weight.hpp); bias may be null.
+  const uint8_t* values;
+  const uint16_t* scales;
+  const float* bias;
+  int64_t in_features;
+  int64_t out_features;
+
+  // Output: row i at out + i * out_stride.
+  float* out;
+  int64_t out_stride;
+
+  // The part to compute.
+  int64_t row_group_from;
+  int64_t row_group_to;
+  int64_t panel_from;
+  int64_t panel_to;
+
+  // Per worker: kInt8RaggedRows x 16 floats, for a last panel with fewer than 16 features.
+  float* ragged;
+};
+
+inline constexpr int64_t kInt8RaggedRows = 256;
+
+struct Int8Kernels {
+  int64_t group_rows;  // most rows of a group
+  // Panels that are computed at once for `rows` rows: work is best dealt out in multiples of it.
+  int64_t (*tile_panels)(int64_t rows);
+  void (*tile)(const Int8Tile& tile);
+};
+
+Int8Kernels int8_kernels(Isa isa, Int8Dot dot);
+
+}  // namespace block_attention

@@ -1,0 +1,107 @@
+#include "cpu/int8_linear.hpp"
+
+#include <algorithm>
+
+#include "cpu/host_memory.hpp"
+#include "cpu/linear_shape.hpp"
+
+namespace block_attention {
+namespace {
+
+// Rows whose activations stay in a second-level cache while panels pass by, and rows that are
+// quantised at once, which bounds the scratch memory; weights are read again for the next.
+constexpr int64_t kBlockRows = 192;
+constexpr int64_t kPassRows = 4 * kBlockRows;
+static_assert(kBlockRows <= kInt8RaggedRows);
+constexpr int64_t kPanelsPerTask = 8;
+constexpr int64_t kTasksPerThread = 8;
+// Groups of values that are worth waking a worker for.
+constexpr int64_t kGroupsPerTask = 256;
+
+constexpr int64_t kRaggedFloats = kInt8RaggedRows * kPanelColumns;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+void grow(Buffer& buffer, size_t bytes) {
+  if (buffer.bytes() >= bytes) return;
+  buffer = {};
+  buffer = allocate_host_memory(bytes);
+}
+
+}  // namespace
+
+Int8LinearOp::Int8LinearOp(ThreadPool& pool, Isa isa, Int8Dot dot)
+    : pool_(pool),
+      dot_(dot),
+      quantize_(int8_quantize_kernels(isa, dot)),
+      kernels_(int8_kernels(isa, dot)),
+      ragged_(allocate_host_memory(static_cast<size_t>(pool.threads() * kRaggedFloats) *
+                                   sizeof(float))) {}
+
+void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& out) {
+  check_linear_shape(x, weight, out);
+  const int64_t groups = int8_groups(weight.in_features());
+  const int64_t most_rows = std::min(kPassRows, x.rows);
+  grow(values_, static_cast<size_t>(most_rows * groups * kInt8Group * activation_bytes(dot_)));
+  grow(scales_, static_cast<size_t>(most_rows * groups) * (sizeof(float) + sizeof(int32_t)));
+
+  Int8Tile tile{};
+  tile.x.values = values_.data();
+  tile.x.scales = static_cast<float*>(scales_.data());
+  tile.x.starts = reinterpret_cast<int32_t*>(tile.x.scales + most_rows * groups);
+  tile.values = weight.values();
+  tile.scales = weight.scales();
+  tile.bias = weight.bias();
+  tile.in_features = weight.in_features();
+  tile.out_features = weight.out_features();
+  tile.out_stride = out.stride;
+  for (int64_t row = 0; row < x.rows; row += kPassRows) {
+    tile.rows = std::min(kPassRows, x.rows - row);
+    tile.row_groups = ceil_div(tile.rows, kernels_.group_rows);
+    tile.out = out.f32() + row * out.stride;
+    quantize(x.row_range(row, tile.rows), tile);
+    run_tiles(tile);
+  }
+}
+
+void Int8LinearOp::quantize(const Tensor& x, const Int8Tile& tile) {
+  const int64_t groups = int8_groups(tile.in_features);
+  const auto quantize_group = [&](int64_t row_group) {
+    const int64_t begin = group_begin(tile.rows, tile.row_groups, row_group);
+    const int64_t rows = group_begin(tile.rows, tile.row_groups, row_group + 1) - begin;
+    const int64_t first = begin * groups;
+    quantize_.activations(
+        x.f32() + begin * x.stride, x.stride, rows, x.cols,
+        {static_cast<char*>(tile.x.values) + first * kInt8Group * activation_bytes(dot_),
+         tile.x.scales + first, tile.x.starts + first});
+  };
+  const int64_t per_task =
+      std::max<int64_t>(1, kGroupsPerTask / (groups * ceil_div(tile.rows, tile.row_groups)));
+  pool_.run(ceil_div(tile.row_groups, per_task), [&](int64_t task, int) {
+    const int64_t end = std::min(tile.row_groups, (task + 1) * per_task);
+    for (int64_t group = task * per_task; group < end; ++group) quantize_group(group);
+  });
+}
+
+void Int8LinearOp::run_tiles(const Int8Tile& whole) {
+  const int64_t blocks = ceil_div(whole.row_groups, kBlockRows / kernels_.group_rows);
+  const int64_t step = kernels_.tile_panels(whole.rows);
+  const int64_t panels = panels_of(whole.out_features);
+  const int64_t fair = panels * blocks / (kTasksPerThread * pool_.threads());
+  const int64_t chunk = std::clamp(fair / step * step, step, std::max(step, kPanelsPerTask));
+  const int64_t chunks = ceil_div(panels, chunk);
+  float* ragged = static_cast<float*>(ragged_.data());
+  pool_.run(blocks * chunks, [&](int64_t task, int worker) {
+    const int64_t block = task / chunks;
+    const int64_t part = task % chunks;
+    Int8Tile tile = whole;
+    tile.row_group_from = block * whole.row_groups / blocks;
+    tile.row_group_to = (block + 1) * whole.row_groups / blocks;
+    tile.panel_from = part * chunk;
+    tile.panel_to = std::min(panels, (part + 1) * chunk);
+    tile.ragged = ragged + worker * kRaggedFloats;
+    kernels_.tile(tile);
+  });
+}
+
+}  // namespace block_attention

@@ -1,0 +1,40 @@
+// out = x * weight^T + bias on the CPU with an int8 weight: activations are quantised as they come,
+// row by row (int8_format.hpp says how, and in which order an element is summed).
+#pragma once
+
+#include <cstdint>
+
+#include "core/tensor.hpp"
+#include "cpu/int8_kernels.hpp"
+#include "cpu/int8_quantize.hpp"
+#include "cpu/int8_weight.hpp"
+#include "cpu/isa.hpp"
+#include "cpu/thread_pool.hpp"
+
+namespace block_attention {
+
+// The op and its scratch memory, which grows to what the largest call so far needed and is then
+// reused. One call at a time.
+class Int8LinearOp {
+ public:
+  Int8LinearOp(ThreadPool& pool, Isa isa, Int8Dot dot);
+
+  // x [rows, in_features], out [rows, out_features], float32, strides at least the columns; they
+  // must not overlap. Throws Error(kInvalidArgument) if they do not fit the weight.
+  void run(const Tensor& x, const PackedInt8& weight, const Tensor& out);
+
+ private:
+  void quantize(const Tensor& x, const Int8Tile& tile);
+  // Shares out panels x row blocks over the pool.
+  void run_tiles(const Int8Tile& whole);
+
+  ThreadPool& pool_;
+  Int8Dot dot_;
+  Int8QuantizeKernels quantize_;
+  Int8Kernels kernels_;
+  Buffer ragged_;
+  Buffer values_;
+  Buffer scales_;
+};
+
+}  // namespace block_attention

@@ -1,0 +1,216 @@
+#include "cpu/int8_quantize.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/int8_quantize.cpp"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace block_attention::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::CappedTag<float, 16>;
+using DI = hn::RebindToSigned<D>;
+
+HWY_INLINE float float_of(uint32_t bits) {
+  float value;
+  hwy::CopyBytes<4>(&bits, &value);
+  return value;
+}
+
+constexpr uint32_t kInfinity = 0x7f800000u;
+constexpr uint32_t kNaN = 0x7fc00000u;
+
+// The bits of the greatest magnitude: as integers they are ordered as the numbers are, NaN above
+// all.
+HWY_INLINE uint32_t greatest(const float* group) {
+  const D d;
+  const DI di;
+  auto most = hn::Zero(di);
+  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(d)))
+    most = hn::Max(most, hn::BitCast(di, hn::Abs(hn::Load(d, group + i))));
+  return static_cast<uint32_t>(hn::GetLane(hn::MaxOfLanes(di, most)));
+}
+
+// Rounded to nearest even; a magnitude of at most 127 / inverse stays within 127.
+HWY_INLINE void round_group(const float* group, float inverse, int32_t* values) {
+  const D d;
+  const DI di;
+  const auto factor = hn::Set(d, inverse);
+  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(d)))
+    hn::Store(hn::NearestInt(hn::Mul(hn::Load(d, group + i), factor)), di, values + i);
+}
+
+HWY_INLINE int32_t sum_of(const int32_t* values) {
+  const DI di;
+  auto sum = hn::Zero(di);
+  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di)))
+    sum = hn::Add(sum, hn::Load(di, values + i));
+  return hn::GetLane(hn::SumOfLanes(di, sum));
+}
+
+// A group's scale and integers, zero where they mean nothing.
+struct Rounded {
+  float scale;
+  HWY_ALIGN int32_t values[kInt8Group];
+};
+
+// `kRoundScale`: to a bfloat16, upwards, so that no value passes 127.
+template <bool kRoundScale>
+HWY_INLINE void quantize(const float* group, Rounded& out) {
+  const uint32_t most = greatest(group);
+  float inverse = 0;
+  if (most >= kInfinity) {
+    out.scale = float_of(kNaN);
+  } else if (float_of(most) < kInt8Smallest) {
+    out.scale = 0;
+  } else {
+    out.scale = float_of(most) / kInt8Max;
+    if (kRoundScale) {
+      uint32_t bits;
+      hwy::CopyBytes<4>(&out.scale, &bits);
+      out.scale = float_of((bits + 0xffffu) & 0xffff0000u);
+    }
+    inverse = 1.0f / out.scale;
+  }
+  if (inverse == 0) {
+    const DI di;
+    for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di)))
+      hn::Store(hn::Zero(di), di, out.values + i);
+    return;
+  }
+  round_group(group, inverse, out.values);
+}
+
+HWY_INLINE void copy_group(const float* from, int64_t count, float* group) {
+  const D d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  if (count >= kInt8Group) {
+    for (int64_t i = 0; i < kInt8Group; i += lanes) hn::Store(hn::LoadU(d, from + i), d, group + i);
+    return;
+  }
+  for (int64_t i = 0; i < kInt8Group; ++i) group[i] = i < count ? from[i] : 0;
+}
+
+template <typename T>
+HWY_INLINE void copy_group_as_floats(const T* from, int64_t count, float* group) {
+  const D d;
+  const hn::Rebind<T, D> narrow;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  HWY_ALIGN T padded[kInt8Group];
+  if (count < kInt8Group) {
+    const hn::RebindToUnsigned<decltype(narrow)> words;
+    for (int64_t i = 0; i < kInt8Group; i += lanes)
+      hn::Store(hn::BitCast(narrow, hn::Zero(words)), narrow, padded + i);
+    __builtin_memcpy(padded, from, static_cast<size_t>(count) * sizeof(T));
+    from = padded;
+  }
+  for (int64_t i = 0; i < kInt8Group; i += lanes)
+    hn::Store(hn::PromoteTo(d, hn::LoadU(narrow, from + i)), d, group + i);
+}
+
+HWY_INLINE void widen_group(const void* row, DType dtype, int64_t first, int64_t count,
+                            float* group) {
+  switch (dtype) {
+    case DType::kF32:
+      return copy_group(static_cast<const float*>(row) + first, count, group);
+    case DType::kBF16:
+      return copy_group_as_floats(static_cast<const hwy::bfloat16_t*>(row) + first, count, group);
+    case DType::kF16:
+      return copy_group_as_floats(static_cast<const hwy::float16_t*>(row) + first, count, group);
+  }
+}
+
+template <Int8Dot kDot>
+void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
+                      uint16_t* scales) {
+  constexpr int64_t kInputs = dot_inputs(kDot);
+  HWY_ALIGN float group[kInt8Group];
+  Rounded rounded;
+  for (int64_t column = 0; column < kPanelColumns; ++column) {
+    for (int64_t first = 0; first < in_features; first += kInt8Group) {
+      if (column < panel.columns) {
+        const int64_t left = in_features - first;
+        widen_group(panel.rows[column], dtype, first, left < kInt8Group ? left : kInt8Group, group);
+        quantize<true>(group, rounded);
+      } else {
+        rounded = {};
+      }
+      uint32_t bits;
+      hwy::CopyBytes<4>(&rounded.scale, &bits);
+      scales[first / kInt8Group * kPanelColumns + column] = static_cast<uint16_t>(bits >> 16);
+      uint8_t* out = values + first * kPanelColumns + column * kInputs;
+      for (int64_t i = 0; i < kInt8Group; i += kInputs) {
+        uint8_t bytes[kInputs];
+        for (int64_t j = 0; j < kInputs; ++j) {
+          const int32_t value = rounded.values[i + j] + (kDot == Int8Dot::kQuads ? 128 : 0);
+          bytes[j] = static_cast<uint8_t>(value);
+        }
+        hwy::CopyBytes<kInputs>(bytes, out + i * kPanelColumns);
+      }
+    }
+  }
+}
+
+template <Int8Dot kDot>
+void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t in_features,
+                          const Int8Rows& out) {
+  constexpr int64_t kInputs = dot_inputs(kDot);
+  using Value = hwy::SignedFromSize<activation_bytes(kDot)>;
+  const DI di;
+  const hn::Rebind<Value, DI> narrow;
+  HWY_ALIGN float group[kInt8Group];
+  HWY_ALIGN Value values[kInt8Group];
+  Rounded rounded;
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t first = 0; first < in_features; first += kInt8Group) {
+      const int64_t left = in_features - first;
+      copy_group(x + row * stride + first, left, group);
+      quantize<false>(group, rounded);
+      const int64_t at = first / kInt8Group * rows + row;
+      out.scales[at] = rounded.scale;
+      out.starts[at] = kDot == Int8Dot::kQuads ? -128 * sum_of(rounded.values) : 0;
+      for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di)))
+        hn::Store(hn::DemoteTo(narrow, hn::Load(di, rounded.values + i)), narrow, values + i);
+      // dot_inputs of either kind are four bytes.
+      char* target = static_cast<char*>(out.values) + (first / kInputs * rows + row) * 4;
+      for (int64_t i = 0; i < kInt8Group / kInputs; ++i)
+        hwy::CopyBytes<4>(values + i * kInputs, target + i * rows * 4);
+    }
+  }
+}
+
+void quantize_weights_pairs(const PanelRows& panel, DType dtype, int64_t in_features,
+                            uint8_t* values, uint16_t* scales) {
+  quantize_weights<Int8Dot::kPairs>(panel, dtype, in_features, values, scales);
+}
+void quantize_weights_quads(const PanelRows& panel, DType dtype, int64_t in_features,
+                            uint8_t* values, uint16_t* scales) {
+  quantize_weights<Int8Dot::kQuads>(panel, dtype, in_features, values, scales);
+}
+void quantize_activations_pairs(const float* x, int64_t stride, int64_t rows, int64_t in_features,
+                                const Int8Rows& out) {
+  quantize_activations<Int8Dot::kPairs>(x, stride, rows, in_features, out);
+}
+void quantize_activations_quads(const float* x, int64_t stride, int64_t rows, int64_t in_features,
+                                const Int8Rows& out) {
+  quantize_activations<Int8Dot::kQuads>(x, stride, rows, in_features, out);
+}
+
+}  // namespace block_attention::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace block_attention {
+
+Int8QuantizeKernels int8_quantize_kernels(Isa isa, Int8Dot dot) {
+  if (dot == Int8Dot::kQuads) {
+    return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_quads),
+            BLOCK_ATTENTION_KERNEL(isa, quantize_activations_quads)};
+  }
+  return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_pairs),
+          BLOCK_ATTENTION_KERNEL(isa, quantize_activations_pairs)};
+}
+
+}  // namespace block_attention
+#endif

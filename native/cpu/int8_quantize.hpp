@@ -1,0 +1,35 @@
+// Floats to the int8 of int8_format.hpp: the panels of a weight, and the activations of a product.
+// The same integers and scales on every CPU. A group that holds an infinity or a NaN gets a scale
+// of NaN, so that what comes of it is NaN, too.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.hpp"
+#include "cpu/int8_format.hpp"
+#include "cpu/isa.hpp"
+#include "cpu/packed_rows.hpp"
+
+namespace block_attention {
+
+// The activations of a group of rows, as the products read them.
+struct Int8Rows {
+  // For dot_inputs at a time, the rows side by side; activation_bytes each; whole groups of inputs.
+  void* values;
+  // Group by group, the rows side by side: the scale, and what the sum of the group begins with.
+  float* scales;
+  int32_t* starts;
+};
+
+struct Int8QuantizeKernels {
+  // One panel of a weight; values are panel bytes, scales one for 64 of them.
+  void (*weights)(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
+                  uint16_t* scales);
+  // Row i at x + i * stride.
+  void (*activations)(const float* x, int64_t stride, int64_t rows, int64_t in_features,
+                      const Int8Rows& out);
+};
+
+Int8QuantizeKernels int8_quantize_kernels(Isa isa, Int8Dot dot);
+
+}  // namespace block_attention

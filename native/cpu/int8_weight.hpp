@@ -1,0 +1,57 @@
+// The packed weight of `linear` in int8 (int8_format.hpp), quantised as it is packed.
+//
+// Layout: panels of 16 output features; within a panel, for as many inputs as one instruction takes
+// (dot_inputs), 16 features x these inputs of one byte. Scales apart from them: panel, group, 16
+// features, as bfloat16. Inputs are padded with zeros to whole groups, features to whole panels.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "core/tensor.hpp"
+#include "cpu/int8_format.hpp"
+#include "cpu/isa.hpp"
+#include "cpu/packed_rows.hpp"
+#include "cpu/thread_pool.hpp"
+#include "model/backend.hpp"
+
+namespace block_attention {
+
+class PackedInt8 final : public LinearWeight {
+ public:
+  // `values`: panels_of(out_features) x int8_groups(in_features) x 64 x 16 bytes; `scales` one
+  // bfloat16 for 64 of them; `bias` is empty or panels x 16 floats.
+  PackedInt8(Int8Dot dot, int64_t out_features, int64_t in_features, Buffer values, Buffer scales,
+             Buffer bias);
+
+  int64_t out_features() const override { return out_features_; }
+  int64_t in_features() const override { return in_features_; }
+  WeightFormat format() const override { return WeightFormat::kInt8; }
+  size_t bytes() const override { return values_.bytes() + scales_.bytes() + bias_.bytes(); }
+
+  Int8Dot dot() const { return dot_; }
+  const uint8_t* values() const { return static_cast<const uint8_t*>(values_.data()); }
+  const uint16_t* scales() const { return static_cast<const uint16_t*>(scales_.data()); }
+  // nullptr without a bias.
+  const float* bias() const { return static_cast<const float*>(bias_.data()); }
+
+  // One weight: what the products take it for.
+  float at(int64_t feature, int64_t input) const;
+
+ private:
+  Int8Dot dot_;
+  int64_t out_features_;
+  int64_t in_features_;
+  Buffer values_;
+  Buffer scales_;
+  Buffer bias_;
+};
+
+// Stacks `parts` along the output features, quantises and packs them. Passes on what reading
+// throws; throws Error(kInvalidArgument) as pack_linear does, Error(kOutOfMemory).
+std::unique_ptr<PackedInt8> pack_int8(ThreadPool& pool, Isa isa, Int8Dot dot,
+                                      std::span<const HostMatrix> parts,
+                                      std::span<const float> bias);
+
+}  // namespace block_attention

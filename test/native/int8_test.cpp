@@ -1,0 +1,412 @@
+// int8 weights: `linear` against the documented arithmetic bit by bit, against the float64 product
+// of the very numbers that the integers stand for, against itself over rows, threads and
+// instruction sets; and what rounding costs.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "core/dtype.hpp"
+#include "core/error.hpp"
+#include "cpu/embedding.hpp"
+#include "cpu/int8_linear.hpp"
+#include "cpu/int8_weight.hpp"
+#include "cpu/isa.hpp"
+#include "cpu/thread_pool.hpp"
+#include "linear_source.hpp"
+
+namespace block_attention {
+namespace {
+
+using test::linear_reference;
+using test::LinearSource;
+using test::LinearSum;
+using test::make_linear_source;
+
+constexpr uint32_t kSeed = 20261125;
+const float kPoison = std::numeric_limits<float>::quiet_NaN();
+
+struct Kernel {
+  Isa isa;
+  Int8Dot dot;
+};
+
+// Everything that this CPU can run.
+std::vector<Kernel> kernels() {
+  std::vector<Kernel> all;
+  for (Isa isa : supported_isas()) {
+    all.push_back({isa, Int8Dot::kPairs});
+    // The portable kernel has both; the others where the CPU has the instruction.
+    if (isa == Isa::kPortable || best_int8_dot(isa) == Int8Dot::kQuads)
+      all.push_back({isa, Int8Dot::kQuads});
+  }
+  return all;
+}
+
+std::string kernel_name(const Kernel& kernel) {
+  return std::string(isa_name(kernel.isa)) + (kernel.dot == Int8Dot::kPairs ? "_pairs" : "_quads");
+}
+
+bool fuses(Isa isa) {
+#if defined(__x86_64__)
+  return isa != Isa::kPortable;
+#else
+  (void)isa;
+  return true;
+#endif
+}
+
+std::vector<float> random_values(std::mt19937& rng, int64_t count) {
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) value = normal(rng);
+  return values;
+}
+
+Tensor view(std::vector<float>& values, int64_t rows, int64_t cols, int64_t stride) {
+  return {values.data(), DType::kF32, rows, cols, stride};
+}
+
+// A group as int8_format.hpp says it, written down plainly.
+struct PlainGroup {
+  float scale = 0;
+  std::vector<int> values;
+};
+
+template <typename At>
+PlainGroup plain_group(int64_t first, int64_t count, bool bf16_scale, const At& at) {
+  PlainGroup group;
+  group.values.assign(static_cast<size_t>(kInt8Group), 0);
+  float most = 0;
+  for (int64_t i = 0; i < count; ++i) most = std::max(most, std::fabs(at(first + i)));
+  if (most < kInt8Smallest) return group;
+  group.scale = most / 127.0f;
+  if (bf16_scale) {
+    const uint16_t down = static_cast<uint16_t>(std::bit_cast<uint32_t>(group.scale) >> 16);
+    const bool exact = bf16_to_f32(down) == group.scale;
+    group.scale = bf16_to_f32(static_cast<uint16_t>(exact ? down : down + 1));
+  }
+  const float inverse = 1.0f / group.scale;
+  for (int64_t i = 0; i < count; ++i)
+    group.values[static_cast<size_t>(i)] =
+        static_cast<int>(std::nearbyintf(at(first + i) * inverse));
+  return group;
+}
+
+std::vector<PlainGroup> plain_row(int64_t in_features, bool bf16_scale,
+                                  const std::function<float(int64_t)>& at) {
+  std::vector<PlainGroup> groups;
+  for (int64_t first = 0; first < in_features; first += kInt8Group) {
+    groups.push_back(plain_group(first, std::min(kInt8Group, in_features - first), bf16_scale, at));
+  }
+  return groups;
+}
+
+float documented_sum(const std::vector<PlainGroup>& x, const std::vector<PlainGroup>& w,
+                     bool fused) {
+  float total = 0;
+  for (size_t g = 0; g < x.size(); ++g) {
+    int sum = 0;
+    for (size_t i = 0; i < x[g].values.size(); ++i) sum += x[g].values[i] * w[g].values[i];
+    const volatile float scaled = static_cast<float>(sum) * x[g].scale;
+    if (fused) {
+      total = std::fma(scaled, w[g].scale, total);
+    } else {
+      const volatile float product = scaled * w[g].scale;
+      total += product;
+    }
+  }
+  return total;
+}
+
+class Int8Test : public testing::TestWithParam<std::tuple<Kernel, int>> {
+ protected:
+  Int8Test() : pool_(std::get<1>(GetParam())), op_(pool_, isa(), dot()), rng_(kSeed) {
+    RecordProperty("seed", static_cast<int>(kSeed));
+  }
+  Isa isa() const { return std::get<0>(GetParam()).isa; }
+  Int8Dot dot() const { return std::get<0>(GetParam()).dot; }
+
+  std::unique_ptr<PackedInt8> pack(const LinearSource& source) {
+    return pack_int8(pool_, isa(), dot(), source.parts, source.bias);
+  }
+
+  // Output with poisoned columns after each row, which must stay poisoned.
+  std::vector<float> run(const PackedInt8& weight, std::vector<float>& x, int64_t rows,
+                         int64_t x_stride) {
+    const int64_t columns = weight.out_features();
+    const int64_t stride = columns + 3;
+    std::vector<float> out(static_cast<size_t>(rows * stride), kPoison);
+    op_.run(view(x, rows, weight.in_features(), x_stride), weight,
+            view(out, rows, columns, stride));
+    std::vector<float> dense;
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < stride; ++j) {
+        const float value = out[static_cast<size_t>(i * stride + j)];
+        if (j < columns) {
+          dense.push_back(value);
+        } else {
+          EXPECT_TRUE(std::isnan(value)) << "written outside: row " << i << " column " << j;
+        }
+      }
+    }
+    return dense;
+  }
+
+  void check(const LinearSource& source, int64_t rows, int64_t x_gap) {
+    const int64_t inputs = source.in_features;
+    const int64_t stride = inputs + x_gap;
+    std::vector<float> x = random_values(rng_, rows * stride);
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t k = inputs; k < stride; ++k) x[static_cast<size_t>(i * stride + k)] = kPoison;
+    }
+    const auto weight = pack(source);
+    const std::vector<float> out = run(*weight, x, rows, stride);
+    std::vector<std::vector<PlainGroup>> features;
+    for (int64_t j = 0; j < source.out_features; ++j)
+      features.push_back(plain_row(inputs, true, [&](int64_t k) { return source.at(j, k); }));
+    const int64_t elements = rows * source.out_features;
+    const int64_t step = 1 | (elements * inputs / 600'000);
+    int64_t planned_row = -1;
+    std::vector<PlainGroup> plain;
+    for (int64_t e = 0; e < elements; e += step) {
+      const int64_t row = e / source.out_features;
+      const int64_t feature = e % source.out_features;
+      const float* x_row = x.data() + row * stride;
+      if (row != planned_row) plain = plain_row(inputs, false, [&](int64_t k) { return x_row[k]; });
+      planned_row = row;
+      const float bias = source.bias.empty() ? 0 : source.bias[static_cast<size_t>(feature)];
+      const float sum = documented_sum(plain, features[static_cast<size_t>(feature)], fuses(isa()));
+      const float expected = source.bias.empty() ? sum : sum + bias;
+      const float got = out[static_cast<size_t>(e)];
+      ASSERT_EQ(std::bit_cast<uint32_t>(got), std::bit_cast<uint32_t>(expected))
+          << "row " << row << " feature " << feature << ", " << rows << " x " << source.out_features
+          << " x " << inputs << ": " << got << " for " << expected;
+
+      // The same against float64, over the numbers that the integers stand for.
+      std::vector<float> stands_for(static_cast<size_t>(inputs));
+      for (int64_t k = 0; k < inputs; ++k) {
+        const PlainGroup& group = plain[static_cast<size_t>(k / kInt8Group)];
+        stands_for[static_cast<size_t>(k)] =
+            static_cast<float>(group.values[static_cast<size_t>(k % kInt8Group)]) * group.scale;
+      }
+      const LinearSum exact = linear_reference(stands_for.data(), inputs, double{bias},
+                                               [&](int64_t k) { return weight->at(feature, k); });
+      ASSERT_LE(std::fabs(double{got} - exact.value),
+                (3 * static_cast<double>(plain.size()) + 4) * 0x1p-24 * exact.size);
+    }
+  }
+
+  ThreadPool pool_;
+  Int8LinearOp op_;
+  std::mt19937 rng_;
+};
+
+TEST_P(Int8Test, EveryRowCountUpToThreeGroups) {
+  for (DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    const LinearSource source = make_linear_source(rng_, dtype, {16 * 5 + 7}, 317, true);
+    for (int64_t rows = 1; rows <= 19; ++rows) check(source, rows, 5);
+  }
+}
+
+TEST_P(Int8Test, RandomRaggedShapes) {
+  const auto draw = [&](int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(rng_);
+  };
+  const DType dtypes[] = {DType::kBF16, DType::kF16, DType::kF32};
+  for (int round = 0; round < 40; ++round) {
+    std::vector<int64_t> parts(static_cast<size_t>(draw(1, 3)));
+    for (int64_t& rows : parts) rows = draw(1, 90);
+    // Some with more inputs than one block.
+    const LinearSource source = make_linear_source(rng_, dtypes[round % 3], parts,
+                                                   draw(1, round % 8 == 0 ? 4400 : 300), round % 2);
+    check(source, round % 10 == 0 ? draw(100, 900) : draw(1, 40), draw(0, 9));
+  }
+}
+
+TEST_P(Int8Test, SingleElement) {
+  check(make_linear_source(rng_, DType::kBF16, {1}, 1, false), 1, 0);
+  check(make_linear_source(rng_, DType::kF32, {1, 1, 1}, 1, true), 1, 0);
+}
+
+TEST_P(Int8Test, RowsOfALargeCallEqualSingleRows) {
+  const LinearSource source = make_linear_source(rng_, DType::kBF16, {100, 37, 37}, 2500, true);
+  const auto weight = pack(source);
+  std::vector<float> x = random_values(rng_, 1000 * 2500);
+  const std::vector<float> all = run(*weight, x, 1000, 2500);
+  for (int64_t row = 0; row < 1000; row += 1 + row % 7) {
+    std::vector<float> one(x.begin() + row * 2500, x.begin() + (row + 1) * 2500);
+    const std::vector<float> alone = run(*weight, one, 1, 2500);
+    ASSERT_EQ(std::memcmp(alone.data(), all.data() + row * 174, 174 * sizeof(float)), 0)
+        << "row " << row;
+  }
+}
+
+TEST_P(Int8Test, ExtremeValues) {
+  // The greatest sums that a group can have, of either sign; groups of zeros; subnormal numbers.
+  const int64_t inputs = 200;
+  std::vector<float> weights(static_cast<size_t>(20 * inputs));
+  for (int64_t j = 0; j < 20; ++j) {
+    for (int64_t k = 0; k < inputs; ++k) {
+      const float sign = j % 2 == 0 ? 1.0f : -1.0f;
+      weights[static_cast<size_t>(j * inputs + k)] = j == 4   ? 0
+                                                     : j == 5 ? 1e-40f
+                                                     : j == 6 ? 1e36f
+                                                              : sign * 2.5f;
+    }
+  }
+  const HostMatrix matrix(weights.data(), DType::kF32, 20, inputs);
+  const auto weight = pack_int8(pool_, isa(), dot(), {&matrix, 1}, {});
+  for (int64_t rows : {1, 2, 7}) {
+    for (float input : {-1.0f, 1.0f, 0.0f, 1e-38f, -0.0f}) {
+      std::vector<float> x(static_cast<size_t>(rows * inputs), input);
+      const std::vector<float> out = run(*weight, x, rows, inputs);
+      for (int64_t e = 0; e < rows * 20; ++e) {
+        const int64_t j = e % 20;
+        const double w = weight->at(j, 0);
+        const double expected = std::fabs(input) < kInt8Smallest ? 0 : 200.0 * w * double{input};
+        EXPECT_NEAR(out[static_cast<size_t>(e)], expected, 1e-5 * std::fabs(expected)) << e;
+        if (j == 4 || j == 5) {
+          EXPECT_EQ(w, 0);
+        } else {
+          EXPECT_NEAR(w, weights[static_cast<size_t>(j * inputs)], std::fabs(w) / 120);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Int8Test, InfinityAndNanReachOnlyTheirOwnRowsAndColumns) {
+  LinearSource source = make_linear_source(rng_, DType::kF32, {40}, 70, false);
+  const float infinity = std::numeric_limits<float>::infinity();
+  std::memcpy(source.bytes[0].data() + 1 + (33 * 70 + 5) * 4, &infinity, 4);
+  const auto weight = pack(source);
+  for (int64_t rows : {3, 30}) {
+    std::vector<float> x = random_values(rng_, rows * 70);
+    x[1 * 70 + 69] = kPoison;
+    x[2 * 70] = -infinity;
+    const std::vector<float> out = run(*weight, x, rows, 70);
+    for (int64_t e = 0; e < rows * 40; ++e) {
+      EXPECT_EQ(std::isnan(out[static_cast<size_t>(e)]), e / 40 == 1 || e / 40 == 2 || e % 40 == 33)
+          << e;
+    }
+  }
+}
+
+// Uniform rounding in steps of s has an error of s^2 / 12; the greatest of 64 normal values is
+// about 2.4 deviations. Both sides rounded: 2 x (2.4 / 127)^2 / 12 of the power of the products.
+TEST_P(Int8Test, RoundingCostsWhatItShould) {
+  const LinearSource source = make_linear_source(rng_, DType::kF32, {64}, 1024, false);
+  const auto weight = pack(source);
+  std::vector<float> x = random_values(rng_, 16 * 1024);
+  const std::vector<float> out = run(*weight, x, 16, 1024);
+  double error = 0;
+  double power = 0;
+  for (int64_t e = 0; e < 16 * 64; ++e) {
+    const LinearSum exact = linear_reference(x.data() + e / 64 * 1024, 1024, 0,
+                                             [&](int64_t k) { return source.at(e % 64, k); });
+    error += std::pow(double{out[static_cast<size_t>(e)]} - exact.value, 2);
+    power += exact.value * exact.value;
+  }
+  EXPECT_GT(error / power, 3e-5);
+  EXPECT_LT(error / power, 9e-5);
+}
+
+TEST_P(Int8Test, EmbeddingGivesTheWeightsOfTheProduct) {
+  const LinearSource source = make_linear_source(rng_, DType::kBF16, {75}, 131, false);
+  const auto table = pack(source);
+  std::vector<int32_t> tokens = {0, 74, 15, 16, 64, 74};
+  for (int32_t i = 0; i < 75; ++i) tokens.push_back(i);
+  const int64_t rows = static_cast<int64_t>(tokens.size());
+  std::vector<float> out(static_cast<size_t>(rows * 133), kPoison);
+  embedding(pool_, *table, tokens, view(out, rows, 131, 133));
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t token = tokens[static_cast<size_t>(i)];
+    const std::vector<PlainGroup> plain =
+        plain_row(131, true, [&](int64_t k) { return source.at(token, k); });
+    for (int64_t k = 0; k < 133; ++k) {
+      const float got = out[static_cast<size_t>(i * 133 + k)];
+      if (k >= 131) {
+        EXPECT_TRUE(std::isnan(got));
+        continue;
+      }
+      const PlainGroup& group = plain[static_cast<size_t>(k / kInt8Group)];
+      ASSERT_EQ(
+          got, static_cast<float>(group.values[static_cast<size_t>(k % kInt8Group)]) * group.scale);
+    }
+  }
+}
+
+TEST_P(Int8Test, BadInputIsRefused) {
+  const LinearSource source = make_linear_source(rng_, DType::kF32, {20}, 30, false);
+  const auto weight = pack(source);
+  std::vector<float> x(60);
+  std::vector<float> out(60);
+  const auto code = [](auto&& call) {
+    try {
+      call();
+    } catch (const Error& error) {
+      return std::string(error_code_name(error.code()));
+    }
+    return std::string("none");
+  };
+  EXPECT_EQ(code([&] { op_.run(view(x, 2, 29, 30), *weight, view(out, 2, 20, 20)); }),
+            "INVALID_ARGUMENT");
+  EXPECT_EQ(code([&] { op_.run(view(x, 2, 30, 30), *weight, view(out, 1, 20, 20)); }),
+            "INVALID_ARGUMENT");
+  EXPECT_EQ(code([&] { pack_int8(pool_, isa(), dot(), {}, {}); }), "INVALID_ARGUMENT");
+  const auto broken = [](int64_t, int64_t, void*) {
+    throw Error(ErrorCode::kIo, "the file ends early");
+  };
+  const HostMatrix unreadable[] = {source.parts[0], {broken, DType::kF32, 200, 30}};
+  EXPECT_EQ(code([&] { pack_int8(pool_, isa(), dot(), unreadable, {}); }), "IO");
+}
+
+std::string case_name(const testing::TestParamInfo<std::tuple<Kernel, int>>& info) {
+  return kernel_name(std::get<0>(info.param)) + "_" + std::to_string(std::get<1>(info.param)) +
+         "_threads";
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Int8Test,
+                         testing::Combine(testing::ValuesIn(kernels()), testing::Values(1, 3)),
+                         case_name);
+
+// The integers and scales are the same everywhere, and, where multiply-adds are fused, so is the
+// result.
+TEST(Int8AcrossKernels, SameWeightsSameBits) {
+  std::mt19937 rng(kSeed);
+  const LinearSource source = make_linear_source(rng, DType::kBF16, {130, 11}, 1030, true);
+  std::vector<float> x = random_values(rng, 61 * 1030);
+  ThreadPool pool(2);
+  std::vector<float> weights;
+  std::vector<float> fused;
+  for (const Kernel& kernel : kernels()) {
+    const auto weight = pack_int8(pool, kernel.isa, kernel.dot, source.parts, source.bias);
+    std::vector<float> values;
+    for (int64_t j = 0; j < 141; ++j) {
+      for (int64_t k = 0; k < 1030; ++k) values.push_back(weight->at(j, k));
+    }
+    if (weights.empty()) weights = values;
+    EXPECT_EQ(values, weights) << kernel_name(kernel);
+    if (!fuses(kernel.isa)) continue;
+    std::vector<float> out(61 * 141);
+    Int8LinearOp(pool, kernel.isa, kernel.dot)
+        .run(view(x, 61, 1030, 1030), *weight, view(out, 61, 141, 141));
+    if (fused.empty()) fused = out;
+    EXPECT_EQ(std::memcmp(out.data(), fused.data(), out.size() * sizeof(float)), 0)
+        << kernel_name(kernel);
+  }
+}
+
+}  // namespace
+}  // namespace block_attention
