@@ -1,18 +1,17 @@
-// A study of one's own in a few lines: time to first token of one question over the same documents, never seen and seen.
-// node examples/ttft.mjs [model folder]
+// A study of one's own in a dozen lines: time to first token over the number of documents, with full attention, and with block
+// attention over documents never seen (cold) and seen (warm). One request each; a study to publish takes medians of several.
+//   node examples/ttft.mjs [model folder]
 import { Engine } from 'block-attention';
 
-const engine = await Engine.load(process.argv[2] ?? new URL('../models/tiny-rag', import.meta.url).pathname);
-const text = 'Liros lies on the river Shornos. Luta Flinnos went to college in Liros. '.repeat(5);
+const engine = await Engine.load(process.argv[2] ?? 'models/tiny-rag');
 for (const count of [1, 4, 16]) {
-  const documents = Array.from({ length: count }, (_, index) => ({
-    title: `Document ${index} of ${count}`,
-    text,
-  }));
-  const ask = () => engine.generate({ documents, query: 'On which river?', maxTokens: 1 }).result();
-  const [cold, warm] = [await ask(), await ask()];
-  console.log(
-    `${cold.usage.promptTokens} tokens: ${cold.timings.firstToken} ms, again ${warm.timings.firstToken} ms`,
-  );
+  const text = 'Liros lies on the river Shornos. Luta Flinnos went to college in Liros. '.repeat(5);
+  const blocks = Array.from({ length: count }, (_, index) => `Document ${index} of ${count}. ${text}`);
+  const request = { blocks, query: 'On which river?', maxTokens: 1 };
+  const full = await engine.generate({ ...request, attention: 'full' }).result();
+  const cold = await engine.generate(request).result();
+  const warm = await engine.generate(request).result();
+  const times = [full, cold, warm].map(({ timings }) => timings.firstToken?.toFixed(1));
+  console.log(`${full.usage.promptTokens} tokens: full ${times[0]}, cold ${times[1]}, warm ${times[2]} ms`);
 }
 await engine.close();

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { Chart } from '../../bench/common/chart.mjs';
@@ -139,6 +139,14 @@ it('shows the charts of a record above its tables, and none without a folder to 
     ),
   );
   expect(recent?.indexOf('<picture>')).toBeLessThan(recent?.indexOf('| prompt tokens') ?? 0);
+});
+
+const readme = new URL('../../README.md', import.meta.url);
+
+it.skipIf(!existsSync(readme))('keeps the charts that README.md shows', () => {
+  const shown = readFileSync(readme, 'utf8').match(/bench\/results\/charts\/[\w.-]+/g) ?? [];
+  expect(shown.length).toBeGreaterThan(0);
+  expect(shown.filter((file) => !existsSync(new URL(file, readme)))).toEqual([]);
 });
 
 it('gives both panels the same axes, with a name at every tick', () => {
