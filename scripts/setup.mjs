@@ -68,14 +68,21 @@ export async function ensureReady({ tests }) {
   );
 }
 
+/** All that runs without the addon. */
+export async function ensureCompiled() {
+  await ensurePackages();
+  await ensureTypeScript();
+}
+
 /**
  * Makes everything ready, then runs a script of this repository with the arguments of this process.
  *
  * @param {string} script relative to the root
+ * @param {() => Promise<void>} [ensure] what it needs, if it is less
  */
-export function startReady(script) {
+export function startReady(script, ensure = () => ensureReady({ tests: false })) {
   return runMain(async () => {
-    await ensureReady({ tests: false });
+    await ensure();
     return exitCodeOf(process.execPath, [script, ...process.argv.slice(2)]);
   });
 }
