@@ -3,6 +3,7 @@ import { decode } from './decode/main.mjs';
 import { eventLoop } from './event-loop/main.mjs';
 import { kernels } from './kernels/main.mjs';
 import { load } from './load/main.mjs';
+import { peers } from './peers/main.mjs';
 import { throughput } from './throughput/main.mjs';
 import { ttft } from './ttft/main.mjs';
 
@@ -14,4 +15,5 @@ export const benchmarks = new Map([
   ['load', load],
   ['event-loop', eventLoop],
   ['kernels', kernels],
+  ['peers', peers],
 ]);

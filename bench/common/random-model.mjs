@@ -25,13 +25,14 @@ const PATTERN_VALUES = 1_000_003;
  * @template T
  * @param {Shape} shape
  * @param {(folder: string, fileBytes: number) => Promise<T>} use
+ * @param {{ scale?: number }} [options] scale: values of matrices are in (-scale, scale)
  * @returns {Promise<T>}
  */
-export async function withRandomModel(shape, use) {
+export async function withRandomModel(shape, use, { scale = 0.02 } = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'block-attention-'));
   try {
     await writeFile(join(folder, 'config.json'), JSON.stringify(configOf(shape)));
-    const random = randomPattern(0.02);
+    const random = randomPattern(scale);
     const ones = Buffer.from(Uint16Array.from({ length: 4096 }, () => 0x3f80).buffer);
     const bytes = await writeSafetensors(join(folder, 'model.safetensors'), tensorsOf(shape), ({ shape }) =>
       shape.length === 1 ? ones : random,

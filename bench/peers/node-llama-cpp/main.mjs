@@ -1,0 +1,71 @@
+// The contender node-llama-cpp: llama.cpp's prebuilt binaries for Node.
+import { serve } from '../serve.mjs';
+
+// By a variable, so that type checks do not need the package.
+const packageName = 'node-llama-cpp';
+const { getLlama, LlamaLogLevel } = await import(packageName);
+
+const BATCH_TOKENS = 512;
+const STREAMS = 8;
+
+await serve(async ({ model: modelPath, threads, positions, flashAttention = true }) => {
+  const llama = await getLlama({
+    gpu: false,
+    // Only what the package brings along: nothing is downloaded, nothing built.
+    build: 'never',
+    skipDownload: true,
+    maxThreads: threads,
+    progressLogs: false,
+    logLevel: LlamaLogLevel.error,
+  });
+  const model = await llama.loadModel({ modelPath, gpuLayers: 0 });
+  /** @param {number} sequences */
+  const contextOf = async (sequences) => {
+    const context = await model.createContext({
+      sequences,
+      contextSize: positions,
+      batchSize: BATCH_TOKENS,
+      threads: { ideal: threads, min: threads },
+      flashAttention,
+    });
+    return { context, sequences: Array.from({ length: sequences }, () => context.getSequence()) };
+  };
+  const single = await contextOf(1);
+  /** Made when it is first needed: loading does not pay for it. @type {ReturnType<typeof contextOf> | undefined} */
+  let several;
+  const greedy = { temperature: 0, yieldEogToken: true };
+  return {
+    async *generate(stream, streams, prompt) {
+      if (streams > 1) several ??= contextOf(STREAMS);
+      const { sequences } = streams > 1 && several !== undefined ? await several : single;
+      await sequences[stream].clearHistory();
+      yield* sequences[stream].evaluate(prompt, greedy);
+    },
+    async first(prompt) {
+      const [sequence] = single.sequences;
+      await sequence.clearHistory();
+      for await (const { token, confidence } of sequence.evaluateWithMetadata(
+        prompt,
+        { confidence: true },
+        greedy,
+      ))
+        return { token, logprob: Math.log(confidence) };
+      throw new Error('an answer had no token');
+    },
+    async close() {
+      await single.context.dispose();
+      await (await several)?.context.dispose();
+      await model.dispose();
+      await llama.dispose();
+    },
+    facts: {
+      llamaCpp: `${llama.llamaCppRelease.repo} ${llama.llamaCppRelease.release}`,
+      build: llama.buildType,
+      system: llama.systemInfo.trim(),
+      threads: single.context.currentThreads,
+      batchTokens: single.context.batchSize,
+      flashAttention,
+      kv: 'f16',
+    },
+  };
+});
