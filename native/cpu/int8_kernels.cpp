@@ -96,10 +96,16 @@ struct Quads {
   }
 };
 
+// A term of the activations, at a block of inputs of a group of rows.
+struct Inputs {
+  const char* values;
+  const float* scales;
+  const int32_t* starts;
+};
+
 struct Micro {
-  const char* x;  // at the block
-  const float* x_scales;
-  const int32_t* x_starts;
+  Inputs terms[2];
+  const uint8_t* has_second;
   const uint8_t* values;
   const uint16_t* scales;
   int64_t panel_groups;  // groups of a panel: strides between panels
@@ -123,6 +129,7 @@ HWY_NOINLINE void micro(const Micro& m) {
   constexpr int64_t kInputs = dot_inputs(Dot::kDot);
   constexpr int64_t kStepBytes = kInputs * kColumns;
   constexpr int64_t kVectorBytes = kInputs * kLanes;
+  constexpr int64_t kGroupSteps = kInt8Group / kInputs;
   // The bytes of all rows for one step; dot_inputs of either kind are four.
   constexpr int64_t kRowBytes = 4;
   const D d;
@@ -135,78 +142,85 @@ HWY_NOINLINE void micro(const Micro& m) {
     for (int j = 0; j < kWidth; ++j)
       totals[i][j] = m.add ? hn::LoadU(d, m.out + i * m.out_stride + j * kLanes) : hn::Zero(d);
   }
-  const char* HWY_RESTRICT x = m.x;
-  const uint8_t* HWY_RESTRICT values = m.values;
   const uint8_t* ahead = m.ahead;
-  const int64_t ahead_step = m.ahead_step * kStepBytes / 64;
+  int64_t ahead_step = m.ahead_step * kStepBytes / 64;
   for (int64_t group = 0; group < m.groups; ++group) {
     if (group == m.ahead_turn) ahead = m.ahead_then;
-    VI sums[kRows][kWidth];
-    HWY_UNROLL(16)
-    for (int i = 0; i < kRows; ++i) {
-      HWY_UNROLL(16)
-      for (int j = 0; j < kWidth; ++j)
-        sums[i][j] = Dot::kDot == Int8Dot::kQuads ? hn::Set(di, m.x_starts[group * kRows + i])
-                                                  : hn::Zero(di);
-    }
-    for (int64_t step = 0; step < kInt8Group / kInputs; ++step) {
-      HWY_UNROLL(4)
-      for (int p = 0; p < kPanels; ++p) __builtin_prefetch(ahead + p * panel_bytes, 0, 3);
-      const auto weights = [&](int j) HWY_ATTR {
-        return Dot::load(values + j / kVectors * panel_bytes + j % kVectors * kVectorBytes);
-      };
-      const auto inputs = [&](int i) HWY_ATTR {
-        int32_t four;
-        hwy::CopyBytes<4>(x + i * kRowBytes, &four);
-        return hn::Set(di, four);
-      };
-      // The shorter side waits in registers for the longer one, each of whose values is needed
-      // once.
-      if constexpr (kRows < kWidth) {
-        VI a[kRows];
-        HWY_UNROLL(16)
-        for (int i = 0; i < kRows; ++i) a[i] = inputs(i);
-        HWY_UNROLL(16)
-        for (int j = 0; j < kWidth; ++j) {
-          const auto w = weights(j);
-          HWY_UNROLL(16)
-          for (int i = 0; i < kRows; ++i) Dot::add(sums[i][j], w, a[i]);
-        }
-      } else {
-        VI w[kWidth];
-        HWY_UNROLL(16)
-        for (int j = 0; j < kWidth; ++j) w[j] = weights(j);
-        HWY_UNROLL(16)
-        for (int i = 0; i < kRows; ++i) {
-          const VI a = inputs(i);
-          HWY_UNROLL(16)
-          for (int j = 0; j < kWidth; ++j) Dot::add(sums[i][j], w[j], a);
-        }
-      }
-      x += kRows * kRowBytes;
-      values += kStepBytes;
-      ahead += ahead_step;
-    }
-    HWY_UNROLL(16)
-    for (int j = 0; j < kWidth; ++j) {
-      const V scale =
-          hn::PromoteTo(d, hn::LoadU(halves, reinterpret_cast<const hwy::bfloat16_t*>(
-                                                 m.scales + j / kVectors * panel_scales +
-                                                 group * kColumns + j % kVectors * kLanes)));
+    const int terms = m.has_second[group] != 0 ? 2 : 1;
+    for (int term = 0; term < terms; ++term) {
+      const Inputs& inputs = m.terms[term];
+      const char* HWY_RESTRICT x = inputs.values + group * kGroupSteps * kRows * kRowBytes;
+      const uint8_t* HWY_RESTRICT values = m.values + group * kGroupBytes;
+      VI sums[kRows][kWidth];
       HWY_UNROLL(16)
       for (int i = 0; i < kRows; ++i) {
-        const V sum =
-            hn::Mul(hn::ConvertTo(d, sums[i][j]), hn::Set(d, m.x_scales[group * kRows + i]));
-        totals[i][j] = hn::MulAdd(sum, scale, totals[i][j]);
+        HWY_UNROLL(16)
+        for (int j = 0; j < kWidth; ++j)
+          sums[i][j] = Dot::kDot == Int8Dot::kQuads ? hn::Set(di, inputs.starts[group * kRows + i])
+                                                    : hn::Zero(di);
       }
+      for (int64_t step = 0; step < kGroupSteps; ++step) {
+        HWY_UNROLL(4)
+        for (int p = 0; p < kPanels; ++p) __builtin_prefetch(ahead + p * panel_bytes, 0, 3);
+        const auto weights = [&](int j) HWY_ATTR {
+          return Dot::load(values + j / kVectors * panel_bytes + j % kVectors * kVectorBytes);
+        };
+        const auto input = [&](int i) HWY_ATTR {
+          int32_t four;
+          hwy::CopyBytes<4>(x + i * kRowBytes, &four);
+          return hn::Set(di, four);
+        };
+        // The shorter side waits in registers for the longer one, each of whose values is needed
+        // once.
+        if constexpr (kRows < kWidth) {
+          VI a[kRows];
+          HWY_UNROLL(16)
+          for (int i = 0; i < kRows; ++i) a[i] = input(i);
+          HWY_UNROLL(16)
+          for (int j = 0; j < kWidth; ++j) {
+            const auto w = weights(j);
+            HWY_UNROLL(16)
+            for (int i = 0; i < kRows; ++i) Dot::add(sums[i][j], w, a[i]);
+          }
+        } else {
+          VI w[kWidth];
+          HWY_UNROLL(16)
+          for (int j = 0; j < kWidth; ++j) w[j] = weights(j);
+          HWY_UNROLL(16)
+          for (int i = 0; i < kRows; ++i) {
+            const VI a = input(i);
+            HWY_UNROLL(16)
+            for (int j = 0; j < kWidth; ++j) Dot::add(sums[i][j], w[j], a);
+          }
+        }
+        x += kRows * kRowBytes;
+        values += kStepBytes;
+        ahead += ahead_step;
+      }
+      HWY_UNROLL(16)
+      for (int j = 0; j < kWidth; ++j) {
+        const V scale =
+            hn::PromoteTo(d, hn::LoadU(halves, reinterpret_cast<const hwy::bfloat16_t*>(
+                                                   m.scales + j / kVectors * panel_scales +
+                                                   group * kColumns + j % kVectors * kLanes)));
+        HWY_UNROLL(16)
+        for (int i = 0; i < kRows; ++i) {
+          const V sum =
+              hn::Mul(hn::ConvertTo(d, sums[i][j]), hn::Set(d, inputs.scales[group * kRows + i]));
+          totals[i][j] = hn::MulAdd(sum, scale, totals[i][j]);
+        }
+      }
+      // The second term needs the same weights again.
+      ahead_step = 0;
     }
+    ahead_step = m.ahead_step * kStepBytes / 64;
   }
   for (int j = 0; j < kWidth; ++j) {
+    // Adding +0 where there is no bias: a total of -0 must not tell whether a second term of
+    // nothing was added to it.
     const V bias = m.bias != nullptr ? hn::LoadU(d, m.bias + j * kLanes) : hn::Zero(d);
-    for (int i = 0; i < kRows; ++i) {
-      const V total = m.bias != nullptr ? hn::Add(totals[i][j], bias) : totals[i][j];
-      hn::StoreU(total, d, m.out + i * m.out_stride + j * kLanes);
-    }
+    for (int i = 0; i < kRows; ++i)
+      hn::StoreU(hn::Add(totals[i][j], bias), d, m.out + i * m.out_stride + j * kLanes);
   }
 }
 
@@ -266,10 +280,14 @@ void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t pa
     const int64_t end = group_begin(t.rows, t.row_groups, t.row_group_from + i + 1);
     const int64_t rows = end - row;
     const int64_t first_group = row * groups + at.group * rows;
-    m.x = static_cast<const char*>(t.x.values) +
-          first_group * kInt8Group * activation_bytes(Dot::kDot);
-    m.x_scales = t.x.scales + first_group;
-    m.x_starts = t.x.starts + first_group;
+    const auto inputs_of = [&](const Int8Rows& term) {
+      return Inputs{static_cast<const char*>(term.values) +
+                        first_group * kInt8Group * activation_bytes(Dot::kDot),
+                    term.scales + first_group, term.starts + first_group};
+    };
+    m.terms[0] = inputs_of(t.x.first);
+    m.terms[1] = inputs_of(t.x.second);
+    m.has_second = t.x.has_second + (t.row_group_from + i) * groups + at.group;
     m.out = out + (row - first_row) * out_stride;
     m.ahead = values_at(next) + i * share;
     if (row_groups == 1) {

@@ -12,8 +12,9 @@
 namespace block_attention {
 
 struct Int8Tile {
-  // Activations, quantised group of rows by group of rows (row_groups.hpp), one behind the other.
-  Int8Rows x;
+  // Activations, quantised group of rows by group of rows (row_groups.hpp), one behind the other;
+  // of has_second one byte for each group of rows and of inputs.
+  Int8Terms x;
   int64_t rows;
   int64_t row_groups;
 

@@ -41,14 +41,8 @@ Int8LinearOp::Int8LinearOp(ThreadPool& pool, Isa isa, Int8Dot dot)
 void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& out) {
   check_linear_shape(x, weight, out);
   const int64_t groups = int8_groups(weight.in_features());
-  const int64_t most_rows = std::min(kPassRows, x.rows);
-  grow(values_, static_cast<size_t>(most_rows * groups * kInt8Group * activation_bytes(dot_)));
-  grow(scales_, static_cast<size_t>(most_rows * groups) * (sizeof(float) + sizeof(int32_t)));
-
   Int8Tile tile{};
-  tile.x.values = values_.data();
-  tile.x.scales = static_cast<float*>(scales_.data());
-  tile.x.starts = reinterpret_cast<int32_t*>(tile.x.scales + most_rows * groups);
+  tile.x = make_room(std::min(kPassRows, x.rows), groups);
   tile.values = weight.values();
   tile.scales = weight.scales();
   tile.bias = weight.bias();
@@ -64,16 +58,35 @@ void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& 
   }
 }
 
+Int8Terms Int8LinearOp::make_room(int64_t rows, int64_t groups) {
+  const int64_t count = rows * groups;
+  const int64_t term_bytes = count * kInt8Group * activation_bytes(dot_);
+  const int64_t scale_bytes = count * static_cast<int64_t>(sizeof(float));
+  grow(values_, static_cast<size_t>(2 * term_bytes));
+  grow(scales_, static_cast<size_t>(4 * scale_bytes));
+  grow(has_second_, static_cast<size_t>(count));
+  const auto term = [&](int64_t index) {
+    char* values = static_cast<char*>(values_.data()) + index * term_bytes;
+    char* scales = static_cast<char*>(scales_.data()) + 2 * index * scale_bytes;
+    return Int8Rows{values, reinterpret_cast<float*>(scales),
+                    reinterpret_cast<int32_t*>(scales + scale_bytes)};
+  };
+  return {term(0), term(1), static_cast<uint8_t*>(has_second_.data())};
+}
+
 void Int8LinearOp::quantize(const Tensor& x, const Int8Tile& tile) {
   const int64_t groups = int8_groups(tile.in_features);
   const auto quantize_group = [&](int64_t row_group) {
     const int64_t begin = group_begin(tile.rows, tile.row_groups, row_group);
     const int64_t rows = group_begin(tile.rows, tile.row_groups, row_group + 1) - begin;
     const int64_t first = begin * groups;
+    const auto at_group = [&](const Int8Rows& term) {
+      return Int8Rows{static_cast<char*>(term.values) + first * kInt8Group * activation_bytes(dot_),
+                      term.scales + first, term.starts + first};
+    };
     quantize_.activations(
         x.f32() + begin * x.stride, x.stride, rows, x.cols,
-        {static_cast<char*>(tile.x.values) + first * kInt8Group * activation_bytes(dot_),
-         tile.x.scales + first, tile.x.starts + first});
+        {at_group(tile.x.first), at_group(tile.x.second), tile.x.has_second + row_group * groups});
   };
   const int64_t per_task =
       std::max<int64_t>(1, kGroupsPerTask / (groups * ceil_div(tile.rows, tile.row_groups)));

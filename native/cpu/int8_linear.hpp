@@ -24,6 +24,8 @@ class Int8LinearOp {
   void run(const Tensor& x, const PackedInt8& weight, const Tensor& out);
 
  private:
+  // For the activations of so many rows and groups of inputs.
+  Int8Terms make_room(int64_t rows, int64_t groups);
   void quantize(const Tensor& x, const Int8Tile& tile);
   // Shares out panels x row blocks over the pool.
   void run_tiles(const Int8Tile& whole);
@@ -35,6 +37,7 @@ class Int8LinearOp {
   Buffer ragged_;
   Buffer values_;
   Buffer scales_;
+  Buffer has_second_;
 };
 
 }  // namespace block_attention

@@ -121,16 +121,35 @@ HWY_INLINE void widen_group(const void* row, DType dtype, int64_t first, int64_t
   }
 }
 
+// out[i / kInputs][row][i % kInputs] = rows[row][i], with 128 added where four go together.
+template <int64_t kInputs>
+HWY_INLINE void interleave_rows(const int8_t (&rows)[kPanelColumns][kInt8Group], uint8_t* out) {
+  using Word = hwy::UnsignedFromSize<kInputs>;
+  constexpr Word kOffset = kInputs == 4 ? static_cast<Word>(0x80808080u) : Word{0};
+  for (int64_t i = 0; i < kInt8Group / kInputs; ++i) {
+    Word words[kPanelColumns];
+    for (int64_t row = 0; row < kPanelColumns; ++row) {
+      hwy::CopyBytes<kInputs>(rows[row] + i * kInputs, &words[row]);
+      words[row] ^= kOffset;
+    }
+    hwy::CopyBytes<sizeof(words)>(words, out + i * static_cast<int64_t>(sizeof(words)));
+  }
+}
+
 template <Int8Dot kDot>
 void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
                       uint16_t* scales) {
   constexpr int64_t kInputs = dot_inputs(kDot);
+  const DI di;
+  const hn::Rebind<int8_t, DI> bytes;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(di));
   HWY_ALIGN float group[kInt8Group];
+  HWY_ALIGN int8_t rows[kPanelColumns][kInt8Group];
   Rounded rounded;
-  for (int64_t column = 0; column < kPanelColumns; ++column) {
-    for (int64_t first = 0; first < in_features; first += kInt8Group) {
+  for (int64_t first = 0; first < in_features; first += kInt8Group) {
+    const int64_t left = in_features - first;
+    for (int64_t column = 0; column < kPanelColumns; ++column) {
       if (column < panel.columns) {
-        const int64_t left = in_features - first;
         widen_group(panel.rows[column], dtype, first, left < kInt8Group ? left : kInt8Group, group);
         quantize<true>(group, rounded);
       } else {
@@ -139,44 +158,86 @@ void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, 
       uint32_t bits;
       hwy::CopyBytes<4>(&rounded.scale, &bits);
       scales[first / kInt8Group * kPanelColumns + column] = static_cast<uint16_t>(bits >> 16);
-      uint8_t* out = values + first * kPanelColumns + column * kInputs;
-      for (int64_t i = 0; i < kInt8Group; i += kInputs) {
-        uint8_t bytes[kInputs];
-        for (int64_t j = 0; j < kInputs; ++j) {
-          const int32_t value = rounded.values[i + j] + (kDot == Int8Dot::kQuads ? 128 : 0);
-          bytes[j] = static_cast<uint8_t>(value);
-        }
-        hwy::CopyBytes<kInputs>(bytes, out + i * kPanelColumns);
-      }
+      for (int64_t i = 0; i < kInt8Group; i += lanes)
+        hn::Store(hn::DemoteTo(bytes, hn::Load(di, rounded.values + i)), bytes, rows[column] + i);
     }
+    interleave_rows<kInputs>(rows, values + first * kPanelColumns);
   }
 }
 
+// The sum of squares says whether the greatest of `count` values, which is 127, is an outlier.
+HWY_INLINE bool has_outlier(const int32_t* values, int64_t count) {
+  const DI di;
+  auto squares = hn::Zero(di);
+  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di))) {
+    const auto v = hn::Load(di, values + i);
+    squares = hn::Add(squares, hn::Mul(v, v));
+  }
+  return kInt8Outlier * kInt8Outlier * hn::GetLane(hn::SumOfLanes(di, squares)) < count * 127 * 127;
+}
+
+// What `rounded` left of the group, in its own steps. The product is rounded before it is taken
+// off, on every CPU.
+HWY_INLINE void quantize_rest(const float* group, const Rounded& rounded, Rounded& out) {
+  const D d;
+  const DI di;
+  HWY_ALIGN float rest[kInt8Group];
+  const auto scale = hn::Set(d, rounded.scale);
+  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(d))) {
+    const auto first = hn::Mul(hn::ConvertTo(d, hn::Load(di, rounded.values + i)), scale);
+    hn::Store(hn::Sub(hn::Load(d, group + i), first), d, rest + i);
+  }
+  out.scale = rounded.scale / kInt8SecondSteps;
+  round_group(rest, kInt8SecondSteps / rounded.scale, out.values);
+}
+
+// Group `group` of row `row` of `rows`.
 template <Int8Dot kDot>
-void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t in_features,
+HWY_INLINE void store_row(const Rounded& rounded, int64_t group, int64_t row, int64_t rows,
                           const Int8Rows& out) {
   constexpr int64_t kInputs = dot_inputs(kDot);
   using Value = hwy::SignedFromSize<activation_bytes(kDot)>;
   const DI di;
   const hn::Rebind<Value, DI> narrow;
-  HWY_ALIGN float group[kInt8Group];
   HWY_ALIGN Value values[kInt8Group];
-  Rounded rounded;
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t first = 0; first < in_features; first += kInt8Group) {
-      const int64_t left = in_features - first;
-      copy_group(x + row * stride + first, left, group);
-      quantize<false>(group, rounded);
-      const int64_t at = first / kInt8Group * rows + row;
-      out.scales[at] = rounded.scale;
-      out.starts[at] = kDot == Int8Dot::kQuads ? -128 * sum_of(rounded.values) : 0;
-      for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di)))
-        hn::Store(hn::DemoteTo(narrow, hn::Load(di, rounded.values + i)), narrow, values + i);
-      // dot_inputs of either kind are four bytes.
-      char* target = static_cast<char*>(out.values) + (first / kInputs * rows + row) * 4;
-      for (int64_t i = 0; i < kInt8Group / kInputs; ++i)
-        hwy::CopyBytes<4>(values + i * kInputs, target + i * rows * 4);
+  const int64_t at = group * rows + row;
+  out.scales[at] = rounded.scale;
+  out.starts[at] = kDot == Int8Dot::kQuads ? -128 * sum_of(rounded.values) : 0;
+  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di)))
+    hn::Store(hn::DemoteTo(narrow, hn::Load(di, rounded.values + i)), narrow, values + i);
+  // dot_inputs of either kind are four bytes.
+  char* target = static_cast<char*>(out.values) + (group * kInt8Group / kInputs * rows + row) * 4;
+  for (int64_t i = 0; i < kInt8Group / kInputs; ++i)
+    hwy::CopyBytes<4>(values + i * kInputs, target + i * rows * 4);
+}
+
+template <Int8Dot kDot>
+void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t in_features,
+                          const Int8Terms& out) {
+  HWY_ALIGN float group[kInt8Group];
+  Rounded first_term;
+  Rounded second_term;
+  const Rounded nothing = {};
+  for (int64_t first = 0; first < in_features; first += kInt8Group) {
+    const int64_t left = in_features - first;
+    const int64_t count = left < kInt8Group ? left : kInt8Group;
+    const int64_t index = first / kInt8Group;
+    bool has_second = false;
+    for (int64_t row = 0; row < rows; ++row) {
+      copy_group(x + row * stride + first, count, group);
+      quantize<false>(group, first_term);
+      store_row<kDot>(first_term, index, row, rows, out.first);
+      const bool outlier = first_term.scale > 0 && has_outlier(first_term.values, count);
+      if (outlier && !has_second) {
+        has_second = true;
+        for (int64_t before = 0; before < row; ++before)
+          store_row<kDot>(nothing, index, before, rows, out.second);
+      }
+      if (!has_second) continue;
+      if (outlier) quantize_rest(group, first_term, second_term);
+      store_row<kDot>(outlier ? second_term : nothing, index, row, rows, out.second);
     }
+    out.has_second[index] = has_second ? 1 : 0;
   }
 }
 
@@ -189,11 +250,11 @@ void quantize_weights_quads(const PanelRows& panel, DType dtype, int64_t in_feat
   quantize_weights<Int8Dot::kQuads>(panel, dtype, in_features, values, scales);
 }
 void quantize_activations_pairs(const float* x, int64_t stride, int64_t rows, int64_t in_features,
-                                const Int8Rows& out) {
+                                const Int8Terms& out) {
   quantize_activations<Int8Dot::kPairs>(x, stride, rows, in_features, out);
 }
 void quantize_activations_quads(const float* x, int64_t stride, int64_t rows, int64_t in_features,
-                                const Int8Rows& out) {
+                                const Int8Terms& out) {
   quantize_activations<Int8Dot::kQuads>(x, stride, rows, in_features, out);
 }
 

@@ -21,13 +21,21 @@ struct Int8Rows {
   int32_t* starts;
 };
 
+// Both terms, and for each group of inputs whether one of the rows has a second one; where none
+// has, `second` is not written.
+struct Int8Terms {
+  Int8Rows first;
+  Int8Rows second;
+  uint8_t* has_second;
+};
+
 struct Int8QuantizeKernels {
   // One panel of a weight; values are panel bytes, scales one for 64 of them.
   void (*weights)(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
                   uint16_t* scales);
   // Row i at x + i * stride.
   void (*activations)(const float* x, int64_t stride, int64_t rows, int64_t in_features,
-                      const Int8Rows& out);
+                      const Int8Terms& out);
 };
 
 Int8QuantizeKernels int8_quantize_kernels(Isa isa, Int8Dot dot);
