@@ -1,6 +1,6 @@
 // Who takes part: the engines, and for which types of weights each of them has a contender.
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Contender } from './contender.mjs';
@@ -65,15 +65,27 @@ export const PEERS = [
 /** Asks npm once; what is installed stays. No script of a package runs, so nothing is downloaded past the registry. */
 async function installNodeLlamaCpp() {
   const folder = pathOf('node-llama-cpp');
-  if (existsSync(`${folder}/node_modules/node-llama-cpp`)) return;
+  const { dependencies } = JSON.parse(await readFile(`${folder}/package.json`, 'utf8'));
+  if (dependencies['node-llama-cpp'] === (await installedVersion(folder, 'node-llama-cpp'))) return;
   process.stderr.write(
-    `[peers] npm ci --ignore-scripts in ${folder}: node-llama-cpp with its prebuilt binaries, about 700 MB\n`,
+    `[peers] npm ci --ignore-scripts in ${folder}: node-llama-cpp with its prebuilt binaries, about 100 MB\n`,
   );
   try {
     await run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: folder });
   } catch (error) {
-    const [line = ''] =
-      String(error instanceof Error ? error.message : error).match(/npm (?:error|ERR!).*/) ?? [];
-    throw new Error(`npm ci in ${folder} failed${line && `: ${line}`}`);
+    throw new Error(`npm ci failed: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+/**
+ * @param {string} folder
+ * @param {string} name
+ * @returns {Promise<string | undefined>}
+ */
+async function installedVersion(folder, name) {
+  try {
+    return JSON.parse(await readFile(`${folder}/node_modules/${name}/package.json`, 'utf8')).version;
+  } catch {
+    return undefined;
   }
 }

@@ -10,6 +10,9 @@ import { OURS } from './contenders.mjs';
 /** @import { Entry } from './measure.mjs' */
 /** @import { OpenOptions } from './serve.mjs' */
 
+/** Of the reason why a contender is left out, which is printed below a table. */
+const REASON_CHARACTERS = 300;
+
 /**
  * A model in every form that an engine may want.
  *
@@ -39,7 +42,11 @@ export async function lineUp({ engines, dtypes, small, model, threads, positions
   const leftOut = [];
   /** @param {string} name @param {unknown} error */
   const leaveOut = (name, error) => {
-    const reason = error instanceof Error ? error.message : String(error);
+    const message = error instanceof Error ? error.message : String(error);
+    const reason = message
+      .trim()
+      .replace(/\s*\n\s*/g, '; ')
+      .slice(0, REASON_CHARACTERS);
     process.stderr.write(`[peers] left out: ${name}: ${reason}\n`);
     leftOut.push({ name, reason });
   };

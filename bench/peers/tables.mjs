@@ -86,7 +86,11 @@ function comparison({ figures, agreement }, own, theirs) {
     title: `${own.engine} ${own.weights} and ${theirs.engine} ${theirs.weights}: median (least–greatest)`,
     columns: ['', own.engine, theirs.engine, 'times faster', 'bar', ''],
     rows,
-    notes: ['Times faster: of the same round.', ...(same === undefined ? [] : [agreementNote(same, theirs)])],
+    notes: [
+      'Times faster: of the same round.',
+      `${theirs.engine}: ${factsOf(theirs)}.`,
+      ...(same === undefined ? [] : [agreementNote(same, theirs)]),
+    ],
   };
 }
 
@@ -102,6 +106,14 @@ export function ratios(own, theirs, higherIsBetter) {
     const other = theirs[round] ?? Number.NaN;
     return higherIsBetter ? value / other : other / value;
   });
+}
+
+/** What is good to know at a glance; the record has it all. @param {Taking} taking */
+function factsOf({ facts }) {
+  const entries = Object.entries(facts).filter(
+    ([name, value]) => name !== 'system' && typeof value !== 'object',
+  );
+  return entries.map(([name, value]) => `${name} ${value}`).join(', ');
 }
 
 /** @param {Agreement} agreement @param {Taking} taking */

@@ -8,16 +8,18 @@ const { getLlama, LlamaLogLevel } = await import(packageName);
 const BATCH_TOKENS = 512;
 const STREAMS = 8;
 
+// Once for the process: it finds and tries out the binary, which no load of a model should pay for.
+const llama = await getLlama({
+  gpu: false,
+  // Only what the package brings along: nothing is downloaded, nothing built.
+  build: 'never',
+  skipDownload: true,
+  progressLogs: false,
+  logLevel: LlamaLogLevel.error,
+});
+
 await serve(async ({ model: modelPath, threads, positions, flashAttention = true }) => {
-  const llama = await getLlama({
-    gpu: false,
-    // Only what the package brings along: nothing is downloaded, nothing built.
-    build: 'never',
-    skipDownload: true,
-    maxThreads: threads,
-    progressLogs: false,
-    logLevel: LlamaLogLevel.error,
-  });
+  llama.maxThreads = threads;
   const model = await llama.loadModel({ modelPath, gpuLayers: 0 });
   /** @param {number} sequences */
   const contextOf = async (sequences) => {
@@ -56,7 +58,6 @@ await serve(async ({ model: modelPath, threads, positions, flashAttention = true
       await single.context.dispose();
       await (await several)?.context.dispose();
       await model.dispose();
-      await llama.dispose();
     },
     facts: {
       llamaCpp: `${llama.llamaCppRelease.repo} ${llama.llamaCppRelease.release}`,
