@@ -84,7 +84,7 @@ export async function writeGguf(path, metadata, tensors, dataOf) {
 function headerOf(metadata, tensors) {
   /** @type {Buffer[]} */
   const parts = [u32(MAGIC), u32(VERSION), u64(tensors.length), u64(metadata.size)];
-  for (const [key, value] of metadata) parts.push(string(key), ...valueParts(value));
+  for (const [key, value] of metadata) parts.push(string(key), typed(value));
   let offset = 0;
   for (const tensor of tensors) {
     const dimensions = tensor.shape.toReversed();
@@ -96,18 +96,18 @@ function headerOf(metadata, tensors) {
   return Buffer.concat([header, Buffer.alloc(align(header.length) - header.length)]);
 }
 
-/** @param {Value} value @returns {Buffer[]} */
-function valueParts(value) {
+/** A value with its type in front. @param {Value} value @returns {Buffer} */
+function typed(value) {
   switch (value.type) {
     case 'strings':
     case 'f32s':
     case 'i32s': {
       const element = ELEMENT_TYPES[value.type];
       const items = value.value.map((item) => scalar(element, item));
-      return [u32(VALUE_IDS.array), u32(VALUE_IDS[element]), u64(items.length), ...items];
+      return Buffer.concat([u32(VALUE_IDS.array), u32(VALUE_IDS[element]), u64(items.length), ...items]);
     }
     default:
-      return [u32(VALUE_IDS[value.type]), scalar(value.type, value.value)];
+      return Buffer.concat([u32(VALUE_IDS[value.type]), scalar(value.type, value.value)]);
   }
 }
 

@@ -3,15 +3,11 @@ import { Engine } from 'block-attention';
 import { tokenTimes } from '../common/token-times.mjs';
 import { serve } from './serve.mjs';
 
-/** @import { LoadOptions } from 'block-attention' */
-
 await serve(async ({ model, dtype, threads, positions }) => {
-  // bf16 is what the files hold.
+  const kvDtype = 'bf16';
+  // bf16 is what the files hold, and no type of its own.
   const weights = dtype === 'bf16' ? {} : { dtype };
-  const engine = await Engine.load(
-    model,
-    /** @type {LoadOptions} */ ({ device: 'cpu', threads, ...weights }),
-  );
+  const engine = await Engine.load(model, { device: 'cpu', threads, kvDtype, ...weights });
   /**
    * @param {readonly number[]} query
    * @param {number} maxTokens
@@ -46,6 +42,6 @@ await serve(async ({ model, dtype, threads, positions }) => {
         }),
       ),
     close: () => engine.close(),
-    facts: { device: engine.device, weightBytes: engine.stats().weightBytes, kv: 'bf16' },
+    facts: { device: engine.device, weightBytes: engine.stats().weightBytes, kv: kvDtype },
   };
 });

@@ -68,6 +68,15 @@ it('writes metadata, tensors and data that are read back', async () => {
   }
 });
 
+it('takes the vocabulary of a large model', async () => {
+  const path = join(folder, 'vocabulary.gguf');
+  const tokens = Array.from({ length: 200_000 }, (_, id) => `token${id}`);
+  await writeGguf(path, new Map([['tokens', { type: 'strings' as const, value: tokens }]]), [], () =>
+    pieces([]),
+  );
+  expect((await readGgufHeader(path)).metadata.get('tokens')).toEqual(tokens);
+});
+
 it('puts the columns of a matrix first, as ggml does', async () => {
   const path = join(folder, 'dimensions.gguf');
   await writeGguf(path, new Map(), [{ name: 'm', shape: [2, 3], type: 'BF16' }], () =>
