@@ -29,6 +29,15 @@ const DEFAULT_SHAPE = 'smollm2-135m';
 /** Of the prompt by which the fastest of several settings is found. */
 const TRIAL_TOKENS = 512;
 
+/** Of the short form: large enough that several answers are under way at once. */
+const SHORT_SHAPE = {
+  ...SMALL_SHAPE,
+  vocabSize: 4096,
+  hiddenSize: 256,
+  intermediateSize: 1024,
+  numLayers: 8,
+};
+
 /** @type {Benchmark} */
 export const peers = {
   summary:
@@ -47,7 +56,7 @@ export const peers = {
     const plan = {
       lengths: wholeNumbers(own.lengths ?? (short ? '16,64' : '50,512,2K'), 'lengths'),
       streams: wholeNumbers(own.streams ?? '1,8', 'streams'),
-      tokens: wholeNumber(own.tokens ?? (short ? '16' : '128'), 'tokens', 2),
+      tokens: wholeNumber(own.tokens ?? (short ? '64' : '128'), 'tokens', 2),
       rounds: settings.rounds ?? (short ? 2 : 5),
       seconds: settings.seconds,
       vocabSize: shape.vocabSize,
@@ -124,7 +133,7 @@ function chosenShape({ model, shape, short, device }) {
     throw new UsageError('peers takes --shape: all contenders get the same random weights');
   if (device !== 'auto' && device !== 'cpu')
     throw new UsageError(`--device ${device}: peers measures the CPU only`);
-  if (short && shape === undefined) return { name: 'a tiny shape', shape: SMALL_SHAPE };
+  if (short && shape === undefined) return { name: 'a small shape', shape: SHORT_SHAPE };
   const name = shape ?? DEFAULT_SHAPE;
   if (!SHAPE_NAMES.some((known) => known === name))
     throw new UsageError(`--shape ${name}: there are ${SHAPE_NAMES.join(', ')}`);
