@@ -24,7 +24,7 @@ class Session:
         # By the architecture's class: the folder has no model_type for AutoModelForCausalLM to go by.
         model_class = getattr(transformers, architecture)
         self.model = model_class.from_pretrained(
-            options["model"], torch_dtype=torch.bfloat16, attn_implementation="sdpa"
+            options["model"], dtype=torch.bfloat16, attn_implementation="sdpa"
         ).eval()
         self.facts = {
             "torch": torch.__version__,
