@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { BlockAttentionError, toBlockAttentionError } from './errors.js';
 
 export type DType = 'bf16' | 'f16' | 'f32';
-export type KvDType = 'bf16' | 'f32';
+export type KvDType = 'bf16' | 'f32' | 'int8';
 export type Device = 'auto' | 'cpu' | 'cuda' | 'cuda-emulated';
 
 /** The decoder's shape; see native/model/model_config.hpp. */

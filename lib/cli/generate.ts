@@ -22,7 +22,7 @@ interface GenerateOptions {
   deterministic?: boolean;
   threads?: number;
   dtype?: 'int8';
-  kvDtype?: 'bf16' | 'f32';
+  kvDtype?: 'bf16' | 'f32' | 'int8';
   cacheBytes?: number;
 }
 
@@ -63,7 +63,7 @@ export function generateCommand(context: CommandContext): Command {
       ]),
     )
     .addOption(
-      new Option('--kv-dtype <type>', 'type of cached states (default: bf16)').choices(['bf16', 'f32']),
+      new Option('--kv-dtype <type>', 'type of cached states (default: bf16)').choices(['bf16', 'f32', 'int8']),
     )
     .option(
       '--cache-bytes <bytes>',

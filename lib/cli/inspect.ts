@@ -13,7 +13,7 @@ Example:
 
 interface InspectCommandOptions {
   json?: boolean;
-  kvDtype: 'bf16' | 'f32';
+  kvDtype: 'bf16' | 'f32' | 'int8';
   cacheBytes?: number;
 }
 
@@ -23,7 +23,7 @@ export function inspectCommand(context: CommandContext, fail: () => void): Comma
     .argument('<dir>', 'Hugging Face model folder')
     .option('--json', 'print one JSON object')
     .addOption(
-      new Option('--kv-dtype <type>', 'type of cached states').choices(['bf16', 'f32']).default('bf16'),
+      new Option('--kv-dtype <type>', 'type of cached states').choices(['bf16', 'f32', 'int8']).default('bf16'),
     )
     .option('--cache-bytes <bytes>', 'size of the cache (default: a quarter of the memory)', parseBytes)
     .addHelpText('after', HELP)

@@ -3,7 +3,7 @@ import { inspectFolder, type ModelProblem } from '../model/inspect.js';
 import type { RopeParameters } from '../model/rope.js';
 import type { KvDType } from '../native.js';
 import { checkChoice, checkFields, checkInteger, checkSignal, checkString, optional } from './checks.js';
-import { defaultCacheBytes, memoryBytes } from './load-options.js';
+import { defaultCacheBytes, KV_DTYPES, memoryBytes } from './load-options.js';
 
 export interface InspectOptions {
   /** Type of the cached keys and values, as for loading: 'bf16' unless said. */
@@ -74,7 +74,13 @@ export interface ModelReport {
 
 const FIELDS = ['kvDtype', 'cacheBytes', 'signal'] as const satisfies readonly (keyof InspectOptions)[];
 
-const KV_BYTES: Record<KvDType, number> = { bf16: 2, f32: 4 };
+/** Of one key, or one value, of one head. */
+const KV_BYTES: Record<KvDType, (headDim: number) => number> = {
+  bf16: (headDim) => 2 * headDim,
+  f32: (headDim) => 4 * headDim,
+  // With a float32 scale.
+  int8: (headDim) => headDim + 4,
+};
 
 /**
  * Looks into a model folder. What is wrong with the model is in the report; rejects with IO if there is no such folder,
@@ -83,7 +89,7 @@ const KV_BYTES: Record<KvDType, number> = { bf16: 2, f32: 4 };
 export async function inspectModel(path: string, options: InspectOptions = {}): Promise<ModelReport> {
   checkFields(options, 'options', FIELDS);
   const dtype = optional(options.kvDtype, 'bf16', (value) =>
-    checkChoice(value, 'kvDtype', ['bf16', 'f32'] as const),
+    checkChoice(value, 'kvDtype', KV_DTYPES),
   );
   const cacheBytes = optional(options.cacheBytes, defaultCacheBytes(), (value) =>
     checkInteger(value, 'cacheBytes', { min: 1, max: Number.MAX_SAFE_INTEGER }),
@@ -97,7 +103,7 @@ export async function inspectModel(path: string, options: InspectOptions = {}): 
   const bytesPerToken =
     native === undefined
       ? undefined
-      : 2 * native.numLayers * native.numKvHeads * native.headDim * KV_BYTES[dtype];
+      : 2 * native.numLayers * native.numKvHeads * KV_BYTES[dtype](native.headDim);
   const bytes = memoryBytes();
   const beside = weights === undefined ? undefined : Math.max(0, bytes - weights.bytes);
   return {

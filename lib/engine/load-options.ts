@@ -32,8 +32,9 @@ export interface LoadOptions {
    */
   dtype?: 'int8' | undefined;
   /**
-   * Type of the cached keys and values: 'bf16' (the default), or 'f32' at twice the memory. On a GPU they are of the
-   * activations' type: f16 for f16 weights, else bf16.
+   * Type of the cached keys and values: 'bf16' (the default), 'f32' at twice the memory, or 'int8' at about half of it (with
+   * one scale for each token and head: docs/quantization.md). On a GPU they are of the activations' type: f16 for f16
+   * weights, else bf16.
    */
   kvDtype?: KvDType | undefined;
   /**
@@ -75,6 +76,7 @@ const LOAD_FIELDS = [
 ] as const satisfies readonly (keyof LoadOptions)[];
 const RANDOM_FIELDS = [...LOAD_FIELDS, 'seed'] as const satisfies readonly (keyof RandomOptions)[];
 
+export const KV_DTYPES = ['bf16', 'f32', 'int8'] as const satisfies readonly KvDType[];
 const DEVICES = ['auto', 'cpu', 'cuda', 'cuda-emulated'] as const;
 
 export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadOptions {
@@ -113,7 +115,7 @@ function checked(
       deterministic: optional(options.deterministic, false, (value) => checkBoolean(value, 'deterministic')),
       weightFormat,
       kvDtype: optional(options.kvDtype, undefined, (value) =>
-        checkChoice(value, 'kvDtype', ['bf16', 'f32'] as const),
+        checkChoice(value, 'kvDtype', KV_DTYPES),
       ),
       cacheBytes: optional(options.cacheBytes, undefined, (value) =>
         checkInteger(value, 'cacheBytes', { min: 1, max: Number.MAX_SAFE_INTEGER }),

@@ -25,6 +25,14 @@ DeviceKind device_kind(const Napi::Value& value, const std::string& field) {
   wrong_type(field, "\"auto\", \"cpu\", \"cuda\" or \"cuda-emulated\"");
 }
 
+DType kv_dtype_field(const Napi::Value& value, const std::string& field) {
+  const std::string name = as_string(value, field);
+  if (name == "bf16") return DType::kBF16;
+  if (name == "f32") return DType::kF32;
+  if (name == "int8") return DType::kI8;
+  wrong_type(field, "\"bf16\", \"f32\" or \"int8\"");
+}
+
 WeightFormat weight_format(const Napi::Value& value, const std::string& field) {
   const std::string name = as_string(value, field);
   if (name == "stored") return WeightFormat::kStored;
@@ -193,8 +201,7 @@ LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights,
   spec.weight_format = weight_format(options_object.Get("weightFormat"), "options.weightFormat");
   const Napi::Value kv_dtype = options_object.Get("kvDtype");
   if (!kv_dtype.IsUndefined()) {
-    spec.options.kv_dtype = dtype_field(kv_dtype, "options.kvDtype");
-    if (spec.options.kv_dtype == DType::kF16) wrong_type("options.kvDtype", "\"bf16\" or \"f32\"");
+    spec.options.kv_dtype = kv_dtype_field(kv_dtype, "options.kvDtype");
   }
   spec.memory_bytes = static_cast<size_t>(
       as_integer(options_object.Get("memoryBytes"), "options.memoryBytes", 1, kMaxSafeInteger));

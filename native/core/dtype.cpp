@@ -12,6 +12,8 @@ const char* dtype_name(DType dtype) {
       return "bf16";
     case DType::kF16:
       return "f16";
+    case DType::kI8:
+      return "int8";
   }
   return "unknown";
 }

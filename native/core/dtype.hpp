@@ -9,9 +9,13 @@
 
 namespace block_attention {
 
-enum class DType : uint8_t { kF32, kBF16, kF16 };
+// kI8 needs a scale beside it: KV states alone are kept so (cpu/kv_storage.hpp); weights in int8
+// are a format of their own (model/backend.hpp).
+enum class DType : uint8_t { kF32, kBF16, kF16, kI8 };
 
-constexpr size_t dtype_size(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
+constexpr size_t dtype_size(DType dtype) {
+  return dtype == DType::kF32 ? 4 : dtype == DType::kI8 ? 1 : 2;
+}
 const char* dtype_name(DType dtype);
 
 inline float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
@@ -26,7 +30,7 @@ inline uint16_t f32_to_bf16(float value) {
 float f16_to_f32(uint16_t bits);
 uint16_t f32_to_f16(float value);
 
-// Element `index` of an array of `dtype`.
+// Element `index` of an array of `dtype`, which is a float type.
 float load_as_f32(const void* data, DType dtype, size_t index);
 
 }  // namespace block_attention

@@ -17,6 +17,8 @@ void fill_random(DType dtype, float scale, uint64_t seed, uint64_t begin, size_t
       for (size_t i = 0; i < count; ++i)
         halves[i] = f32_to_f16(random_normal(seed, begin + i) * scale);
       return;
+    case DType::kI8:
+      return;  // no weights have it
   }
 }
 

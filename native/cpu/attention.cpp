@@ -166,7 +166,7 @@ void CpuAttention::add_rows(const Call& call, const Plan::Sequence& sequence,
 AttentionCut CpuAttention::cut_of(const Call& call, const Plan::Segment& segment, int32_t cut,
                                   int32_t kv_head) const {
   AttentionCut pages = {};
-  pages.bf16 = call.kv.shape().dtype == DType::kBF16;
+  pages.dtype = call.kv.shape().dtype;
   const int32_t first = cut * kCutPages;
   const int32_t count = std::min(kCutPages, (segment.length + kPanel - 1) / kPanel - first);
   for (int32_t i = 0; i < count; ++i) {

@@ -9,6 +9,7 @@
 
 #include "cpu/attention_tiles-inl.hpp"
 #include "cpu/exp2-inl.hpp"
+#include "cpu/kv_int8-inl.hpp"
 #include "cpu/rotate-inl.hpp"
 
 // Every sum has one order, whatever the tile shape and the vector width: scores are summed over
@@ -269,6 +270,26 @@ void widen(const T* from, int32_t count, float* to) {
   for (int32_t i = 0; i < count; i += kLanes) hn::Store(load_f32(from + i), d, to + i);
 }
 
+template <typename T>
+void widen_keys(const void* page, int32_t head_dim, float* to) {
+  widen(static_cast<const T*>(page), kPanel * head_dim, to);
+}
+template <>
+void widen_keys<int8_t>(const void* page, int32_t head_dim, float* to) {
+  load_int8_slots(static_cast<const int8_t*>(page), int8_scales(page, head_dim), head_dim, to);
+}
+
+// The values of one slot, and what stands behind them up to the padded size.
+template <typename T>
+void widen_values(const void* page, int32_t slot, int32_t head_dim, float* to) {
+  widen(static_cast<const T*>(page) + slot * head_dim, padded_head_dim(head_dim), to);
+}
+template <>
+void widen_values<int8_t>(const void* page, int32_t slot, int32_t head_dim, float* to) {
+  load_int8(static_cast<const int8_t*>(page) + slot * head_dim, int8_scales(page, head_dim)[slot],
+            padded_head_dim(head_dim), to);
+}
+
 // Widens the keys of `range` and their values, and says where.
 template <typename T>
 void widen_cut(const AttentionCut& cut, KeyRange range, int32_t head_dim, const Scratch& scratch,
@@ -276,21 +297,19 @@ void widen_cut(const AttentionCut& cut, KeyRange range, int32_t head_dim, const 
   const int32_t padded = padded_head_dim(head_dim);
   for (int32_t p = range.first / kPanel; p * kPanel < range.last; ++p) {
     float* to = scratch.keys + p * kPanel * head_dim;
-    widen(static_cast<const T*>(cut.k[p]), kPanel * head_dim, to);
+    widen_keys<T>(cut.k[p], head_dim, to);
     panels[p] = to;
     // Slots outside the range are not looked at: they may hold anything.
     const int32_t begin = p * kPanel < range.first ? range.first : p * kPanel;
     const int32_t end = (p + 1) * kPanel > range.last ? range.last : (p + 1) * kPanel;
-    for (int32_t key = begin; key < end; ++key) {
-      const T* from = static_cast<const T*>(cut.v[p]) + (key - p * kPanel) * head_dim;
-      widen(from, padded, scratch.values + key * padded);
-    }
+    for (int32_t key = begin; key < end; ++key)
+      widen_values<T>(cut.v[p], key - p * kPanel, head_dim, scratch.values + key * padded);
   }
 }
 
 // Asks for the pages [first, last) of a cut, into the second cache level.
 void prefetch_pages(const AttentionCut& cut, int32_t first, int32_t last, int32_t head_dim) {
-  const int32_t bytes = kPanel * head_dim * (cut.bf16 ? 2 : 4);
+  const int32_t bytes = kPanel * head_dim * static_cast<int32_t>(dtype_size(cut.dtype));
   for (int32_t p = first; p < last; ++p) {
     if (cut.k[p] == nullptr) return;
     for (int32_t i = 0; i < bytes; i += 64) {
@@ -300,24 +319,33 @@ void prefetch_pages(const AttentionCut& cut, int32_t first, int32_t last, int32_
   }
 }
 
+// A few rows, straight from the pages.
+template <typename T>
+void attend_paged(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+                  const AttentionRow* rows, int32_t count, const Scratch& scratch) {
+  const T* k[kCutPages];
+  const T* v[kCutPages];
+  const T* next_k[kPagesAhead];
+  for (int32_t p = 0; p < kCutPages; ++p) {
+    k[p] = static_cast<const T*>(cut.k[p]);
+    v[p] = static_cast<const T*>(cut.v[p]);
+  }
+  for (int32_t p = 0; p < kPagesAhead; ++p) {
+    next_k[p] = next == nullptr ? nullptr : static_cast<const T*>(next->k[p]);
+  }
+  attend_up_to<kMaxTileRows, true, T>(shape, k, v, next_k, rows, count, scratch);
+}
+
 template <typename T>
 void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
                   const AttentionRow* rows, int32_t count, const Scratch& scratch) {
-  if (count <= kMaxTileRows) {
-    const T* k[kCutPages];
-    const T* v[kCutPages];
-    const T* next_k[kPagesAhead];
-    for (int32_t p = 0; p < kCutPages; ++p) {
-      k[p] = static_cast<const T*>(cut.k[p]);
-      v[p] = static_cast<const T*>(cut.v[p]);
+  // Integers are widened for a few rows, too.
+  if constexpr (sizeof(T) > 1) {
+    if (count <= kMaxTileRows) {
+      attend_paged<T>(shape, cut, next, rows, count, scratch);
+      return;
     }
-    for (int32_t p = 0; p < kPagesAhead; ++p) {
-      next_k[p] = next == nullptr ? nullptr : static_cast<const T*>(next->k[p]);
-    }
-    attend_up_to<kMaxTileRows, true, T>(shape, k, v, next_k, rows, count, scratch);
-    return;
   }
-
   KeyRange keys = {kCutKeys, 0};
   for (int32_t r = 0; r < count; ++r) {
     if (rows[r].first < keys.first) keys.first = rows[r].first;
@@ -345,8 +373,10 @@ int64_t attend_scratch_size(const AttentionShape& shape) { return scratch_size(s
 void attend(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
             const AttentionRow* rows, int32_t count, float* scratch) {
   const Scratch parts = split_scratch(scratch, shape.head_dim);
-  if (cut.bf16) {
+  if (cut.dtype == DType::kBF16) {
     attend_typed<uint16_t>(shape, cut, next, rows, count, parts);
+  } else if (cut.dtype == DType::kI8) {
+    attend_typed<int8_t>(shape, cut, next, rows, count, parts);
   } else {
     attend_typed<float>(shape, cut, next, rows, count, parts);
   }

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "core/dtype.hpp"
 #include "cpu/isa.hpp"
 
 namespace block_attention {
@@ -37,7 +38,7 @@ struct AttentionRow {
 struct AttentionCut {
   const void* k[kCutPages];  // per page: [head_dim][16]; null beyond the last
   const void* v[kCutPages];  // per page: [16][head_dim]
-  bool bf16;                 // else f32
+  DType dtype;               // kBF16, kF32, or kI8 with scales (kv_storage.hpp)
 };
 
 struct AttentionShape {

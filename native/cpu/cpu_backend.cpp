@@ -59,7 +59,7 @@ class CpuBackend final : public Backend {
   DType kv_dtype(std::optional<DType> asked) const override {
     if (asked == DType::kF16)
       throw Error(ErrorCode::kUnsupported,
-                  "kvDtype f16: the CPU keeps keys and values in bf16 or f32");
+                  "kvDtype f16: the CPU keeps keys and values in bf16, f32 or int8");
     return asked.value_or(DType::kBF16);
   }
   int64_t logits_rows() const override { return kLogitsRows; }

@@ -118,6 +118,8 @@ HWY_INLINE void widen_group(const void* row, DType dtype, int64_t first, int64_t
       return copy_group_as_floats(static_cast<const hwy::bfloat16_t*>(row) + first, count, group);
     case DType::kF16:
       return copy_group_as_floats(static_cast<const hwy::float16_t*>(row) + first, count, group);
+    case DType::kI8:
+      return;  // no weights have it
   }
 }
 

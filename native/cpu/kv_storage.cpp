@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "cpu/host_memory.hpp"
+#include "cpu/kv_int8.hpp"
 
 namespace block_attention {
 namespace {
@@ -14,7 +15,15 @@ namespace {
 constexpr size_t kTailBytes = 64;
 
 size_t part_bytes(const KvShape& shape) {
-  return static_cast<size_t>(shape.head_dim) * CpuKvStorage::kPageTokens * dtype_size(shape.dtype);
+  const size_t scale_bytes = shape.dtype == DType::kI8 ? sizeof(float) : 0;
+  return (static_cast<size_t>(shape.head_dim) * dtype_size(shape.dtype) + scale_bytes) *
+         CpuKvStorage::kPageTokens;
+}
+
+float element(const void* part, const KvShape& shape, int32_t index, int32_t slot) {
+  if (shape.dtype != DType::kI8) return load_as_f32(part, shape.dtype, static_cast<size_t>(index));
+  return static_cast<float>(static_cast<const int8_t*>(part)[index]) *
+         int8_scales(part, shape.head_dim)[slot];
 }
 
 }  // namespace
@@ -29,10 +38,10 @@ CpuKvStorage::CpuKvStorage(const KvShape& shape, int32_t pages)
       pages_(pages),
       part_bytes_(block_attention::part_bytes(shape)),
       page_bytes_(bytes_per_page(shape)) {
-  if (shape.dtype != DType::kBF16 && shape.dtype != DType::kF32) {
+  if (shape.dtype == DType::kF16) {
     throw Error(
         ErrorCode::kInvalidArgument,
-        std::string("KV states are kept in bf16 or f32, not in ") + dtype_name(shape.dtype));
+        std::string("KV states are kept in bf16, f32 or int8, not in ") + dtype_name(shape.dtype));
   }
   if (shape.num_layers < 1 || shape.num_kv_heads < 1 || shape.head_dim < 1 || pages < 0) {
     throw Error(ErrorCode::kInvalidArgument, "the KV shape has a size below 1");
@@ -55,6 +64,16 @@ CpuKvStorage::CpuKvStorage(const KvShape& shape, int32_t pages)
                     " bytes for KV states; give the cache a smaller budget");
   }
   data_ = static_cast<char*>(data);
+}
+
+float CpuKvStorage::key(PageId page, int32_t layer, int32_t kv_head, int32_t slot,
+                        int32_t dim) const {
+  return element(k(page, layer, kv_head), shape_, dim * kPageTokens + slot, slot);
+}
+
+float CpuKvStorage::value(PageId page, int32_t layer, int32_t kv_head, int32_t slot,
+                          int32_t dim) const {
+  return element(v(page, layer, kv_head), shape_, slot * shape_.head_dim + dim, slot);
 }
 
 CpuKvStorage::~CpuKvStorage() { munmap(data_, mapped_bytes_); }

@@ -1,8 +1,10 @@
 // The memory of a page pool on the CPU.
 //
-// A page is [layer][kv_head]{K: [head_dim][16 slots], V: [16 slots][head_dim]}, bf16 or f32. In K
-// the 16 keys of a page lie side by side, so that scores are computed with keys in vector lanes; in
-// V the dims do. What one (layer, head) reads of a page is contiguous. The memory is reserved, not
+// A page is [layer][kv_head]{K: [head_dim][16 slots], V: [16 slots][head_dim]}, bf16, f32 or int8;
+// in int8 the float32 scales of the 16 slots stand behind K and behind V, one for each token and
+// head, fixed when it is written: its greatest magnitude over 127 (cpu/kv_int8.hpp). In K the 16
+// keys of a page lie side by side, so that scores are computed with keys in vector lanes; in V the
+// dims do. What one (layer, head) reads of a page is contiguous. The memory is reserved, not
 // touched: a page that was never written costs none.
 #pragma once
 
@@ -39,6 +41,10 @@ class CpuKvStorage : public KvStorage {
   void* v(PageId page, int32_t layer, int32_t kv_head) const {
     return static_cast<char*>(k(page, layer, kv_head)) + part_bytes_;
   }
+
+  // One element of a key or a value, as attention takes it. (Slow: for tests.)
+  float key(PageId page, int32_t layer, int32_t kv_head, int32_t slot, int32_t dim) const;
+  float value(PageId page, int32_t layer, int32_t kv_head, int32_t slot, int32_t dim) const;
 
  private:
   KvShape shape_;

@@ -315,6 +315,8 @@ HWY_INLINE void tile(const LinearTile& t) {
       return tile_of_type<kRepacked, hwy::bfloat16_t>(t);
     case DType::kF16:
       return tile_of_type<kRepacked, hwy::float16_t>(t);
+    case DType::kI8:
+      return;  // no weights have it
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/error.hpp"
 #include "cpu/attention_kernels.hpp"
+#include "cpu/kv_int8-inl.hpp"
 #include "cpu/rotate-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -27,10 +28,15 @@ HWY_INLINE uint16_t round_to_bf16(float value) {
 }  // namespace
 
 void store(const float* k, const float* v, const float* rope, int32_t half, int32_t head_dim,
-           bool bf16, int32_t slot, void* page_k, void* page_v) {
+           DType dtype, int32_t slot, void* page_k, void* page_v) {
   HWY_ALIGN float rotated[kMaxHeadDim];
   rotate_head(k, rope, half, head_dim, 1.0f, rotated);
-  if (bf16) {
+  if (dtype == DType::kI8) {
+    int8_scales(page_k, head_dim)[slot] =
+        store_int8(rotated, head_dim, static_cast<int8_t*>(page_k) + slot, kPanel);
+    int8_scales(page_v, head_dim)[slot] =
+        store_int8(v, head_dim, static_cast<int8_t*>(page_v) + slot * head_dim, 1);
+  } else if (dtype == DType::kBF16) {
     uint16_t* to_k = static_cast<uint16_t*>(page_k) + slot;
     uint16_t* to_v = static_cast<uint16_t*>(page_v) + slot * head_dim;
     for (int32_t i = 0; i < head_dim; ++i) to_k[i * kPanel] = round_to_bf16(rotated[i]);
@@ -105,7 +111,6 @@ void RopeStore::run_row(float* row, const StepSequence& sequence, int32_t token,
   }
   const int32_t local = sequence.local_begin + token;
   const PageId page = sequence.segments.back().pages[static_cast<size_t>(local / kPanel)];
-  const bool bf16 = kv.shape().dtype == DType::kBF16;
   const float* keys = row + num_heads_ * head_dim_;
   const float* values = keys + num_kv_heads_ * head_dim_;
   for (int32_t head = 0; head < num_kv_heads_; ++head) {
@@ -115,8 +120,9 @@ void RopeStore::run_row(float* row, const StepSequence& sequence, int32_t token,
       norm_kernels_.rms_norm(k, k_norm, norm.eps, head_dim_, normed);
       k = normed;
     }
-    kernels_.store(k, values + head * head_dim_, table.row(local), table.half(), head_dim_, bf16,
-                   local % kPanel, kv.k(page, layer, head), kv.v(page, layer, head));
+    kernels_.store(k, values + head * head_dim_, table.row(local), table.half(), head_dim_,
+                   kv.shape().dtype, local % kPanel, kv.k(page, layer, head),
+                   kv.v(page, layer, head));
   }
 }
 

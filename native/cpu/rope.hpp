@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/dtype.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/kv_storage.hpp"
 #include "cpu/rms_norm.hpp"
@@ -16,7 +17,7 @@ struct RopeKernels {
   // Rotates k [head_dim] by rope (cos, then sin, `half` each) and writes it, and v, to slot `slot`
   // of a page, rounded to nearest even if the page is bf16.
   void (*store)(const float* k, const float* v, const float* rope, int32_t half, int32_t head_dim,
-                bool bf16, int32_t slot, void* page_k, void* page_v);
+                DType dtype, int32_t slot, void* page_k, void* page_v);
 };
 
 RopeKernels rope_kernels(Isa isa);

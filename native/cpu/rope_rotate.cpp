@@ -9,6 +9,7 @@
 
 #include "core/error.hpp"
 #include "cpu/attention_kernels.hpp"
+#include "cpu/kv_int8-inl.hpp"
 #include "model/rope_angles.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -71,10 +72,21 @@ void copy_values(const T* page, int32_t slots, int32_t head_dim, float* out, int
 
 }  // namespace
 
-void rotate_page(const void* page_k, const void* page_v, bool bf16, int32_t slots,
+void rotate_page(const void* page_k, const void* page_v, DType dtype, int32_t slots,
                  const float* rope, int32_t half, int32_t head_dim, float* out_k, int64_t stride_k,
                  float* out_v, int64_t stride_v) {
-  if (bf16) {
+  if (dtype == DType::kI8) {
+    HWY_ALIGN float keys[kMaxHeadDim * kPanel];
+    load_int8_slots(static_cast<const int8_t*>(page_k), int8_scales(page_k, head_dim), head_dim,
+                    keys);
+    rotate_keys(keys, slots, rope, half, head_dim, out_k, stride_k);
+    HWY_ALIGN float values[padded_head_dim(kMaxHeadDim)];
+    for (int32_t slot = 0; slot < slots; ++slot) {
+      load_int8(static_cast<const int8_t*>(page_v) + slot * head_dim,
+                int8_scales(page_v, head_dim)[slot], padded_head_dim(head_dim), values);
+      copy_values(values, 1, head_dim, out_v + slot * stride_v, stride_v);
+    }
+  } else if (dtype == DType::kBF16) {
     rotate_keys(static_cast<const uint16_t*>(page_k), slots, rope, half, head_dim, out_k, stride_k);
     copy_values(static_cast<const uint16_t*>(page_v), slots, head_dim, out_v, stride_v);
   } else {
@@ -110,13 +122,12 @@ void RopeRotate::run(const CpuKvStorage& kv, std::span<const PageId> pages, int3
   }
   // The attention factor is in the stored keys already.
   rope_angles(inv_freq_, 1.0, delta, rope_.data());
-  const bool bf16 = kv.shape().dtype == DType::kBF16;
   const int64_t used = (length + kPanel - 1) / kPanel;
   pool_.run(used, [&](int64_t index, int) {
     const PageId page = pages[static_cast<size_t>(index)];
     const auto first = static_cast<int32_t>(index * kPanel);
     for (int32_t head = 0; head < num_kv_heads_; ++head) {
-      kernels_.rotate_page(kv.k(page, layer, head), kv.v(page, layer, head), bf16,
+      kernels_.rotate_page(kv.k(page, layer, head), kv.v(page, layer, head), kv.shape().dtype,
                            std::min(kPanel, length - first), rope_.data(),
                            static_cast<int32_t>(inv_freq_.size()), head_dim_,
                            out_k.f32() + first * out_k.stride + head * head_dim_, out_k.stride,

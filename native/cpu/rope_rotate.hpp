@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "core/dtype.hpp"
 #include "cpu/aligned_floats.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/kv_storage.hpp"
@@ -17,7 +18,7 @@ namespace block_attention {
 struct RopeRotateKernels {
   // The first `slots` keys and values of a page as rows of out_k and out_v; rope holds cos, then
   // sin, `half` each.
-  void (*rotate_page)(const void* page_k, const void* page_v, bool bf16, int32_t slots,
+  void (*rotate_page)(const void* page_k, const void* page_v, DType dtype, int32_t slots,
                       const float* rope, int32_t half, int32_t head_dim, float* out_k,
                       int64_t stride_k, float* out_v, int64_t stride_v);
 };

@@ -35,7 +35,11 @@ Peak peak(const float* x, int64_t n) {
       max0 = hn::IfThenElse(hn::Gt(x0, max0), x0, max0);
       max1 = hn::IfThenElse(hn::Gt(x1, max1), x1, max1);
     }
-    float value = hn::GetLane(hn::MaxOfLanes(d, hn::Max(max0, max1)));
+    // Not MaxOfLanes, which on some targets never gives less than the lowest finite number.
+    HWY_ALIGN float lanes_max[kLanes];
+    hn::Store(hn::Max(max0, max1), d, lanes_max);
+    float value = lanes_max[0];
+    for (int64_t j = 1; j < lanes; ++j) value = lanes_max[j] > value ? lanes_max[j] : value;
     for (; i < end; ++i) value = x[i] > value ? x[i] : value;
     if (!(value > best.value)) continue;
     int64_t index = begin;

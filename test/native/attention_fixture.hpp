@@ -54,12 +54,10 @@ class AttentionSetup {
   }
 
   double k_at(const std::vector<PageId>& pages, int32_t token, int32_t head, int32_t dim) const {
-    return load_as_f32(kv_->k(pages[static_cast<size_t>(token / 16)], 1, head), case_.kv_dtype,
-                       static_cast<size_t>(dim) * 16 + token % 16);
+    return kv_->key(pages[static_cast<size_t>(token / 16)], 1, head, token % 16, dim);
   }
   double v_at(const std::vector<PageId>& pages, int32_t token, int32_t head, int32_t dim) const {
-    return load_as_f32(kv_->v(pages[static_cast<size_t>(token / 16)], 1, head), case_.kv_dtype,
-                       static_cast<size_t>(token % 16) * case_.config.head_dim + dim);
+    return kv_->value(pages[static_cast<size_t>(token / 16)], 1, head, token % 16, dim);
   }
   const CasePages& pages() const { return pages_; }
 

@@ -30,7 +30,8 @@ AttentionCase random_case(Random& random) {
   const int32_t group = pick(groups);
   const double attention_factor = random.chance(0.3) ? 1.2 : 1.0;
   c.config = attention_config(kv_heads, group, head_dim, rotary_dim, attention_factor);
-  c.kv_dtype = random.chance(0.5) ? DType::kBF16 : DType::kF32;
+  const std::vector<DType> kv_dtypes = {DType::kBF16, DType::kF32, DType::kI8};
+  c.kv_dtype = kv_dtypes[static_cast<size_t>(random.between(0, 2))];
   c.window = pick(windows);
   CaseSizes sizes;
   const int64_t blocks = random.between(0, 5);

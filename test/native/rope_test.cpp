@@ -21,6 +21,7 @@ const RopeShape kShapes[] = {
     {64, 64, DType::kF32, false, 1},   {128, 128, DType::kBF16, false, 1},
     {24, 24, DType::kF32, true, 1.1},  {80, 20, DType::kBF16, true, 1},
     {256, 64, DType::kF32, true, 1.2}, {8, 2, DType::kF32, false, 1},
+    {64, 64, DType::kI8, true, 1},     {24, 8, DType::kI8, false, 1.1},
 };
 
 std::vector<double> normed(const std::vector<double>& x, const std::vector<float>& weight,
@@ -82,6 +83,15 @@ class Stored {
   std::vector<float> k_norm_;
 };
 
+// Half a step of int8, and the roundings of norm, RoPE and scale.
+constexpr double kInt8Step = 1.0001 / 254;
+
+double greatest(const std::vector<double>& values) {
+  double most = 0;
+  for (double value : values) most = std::max(most, std::abs(value));
+  return most;
+}
+
 TEST_P(RopeTest, StoresNormedRotatedKeysAndPlainValues) {
   for (const RopeShape& shape : kShapes) {
     SCOPED_TRACE(testing::Message() << "head_dim " << shape.head_dim << ", rotary "
@@ -101,11 +111,13 @@ TEST_P(RopeTest, StoresNormedRotatedKeysAndPlainValues) {
         const std::vector<double> v = stored.row(token, 8 + head);
         for (int32_t i = 0; i < shape.head_dim; ++i) {
           const auto at = static_cast<size_t>(i);
-          const auto slot = static_cast<size_t>(local % 16);
-          const double got_k =
-              load_as_f32(stored.kv_.k(page, 1, head), shape.dtype, at * 16 + slot);
-          const double got_v = load_as_f32(stored.kv_.v(page, 1, head), shape.dtype,
-                                           slot * static_cast<size_t>(shape.head_dim) + at);
+          const double got_k = stored.kv_.key(page, 1, head, local % 16, i);
+          const double got_v = stored.kv_.value(page, 1, head, local % 16, i);
+          if (shape.dtype == DType::kI8) {
+            ASSERT_NEAR(got_k, k[at], greatest(k) * kInt8Step);
+            ASSERT_NEAR(got_v, v[at], greatest(v) * kInt8Step);
+            continue;
+          }
           ASSERT_NEAR(got_k, k[at], rounding * std::abs(k[at]) + 8 * 0x1p-24 * 2 * largest);
           ASSERT_EQ(got_v, shape.dtype == DType::kBF16
                                ? double{bf16_to_f32(f32_to_bf16(static_cast<float>(v[at])))}
@@ -136,10 +148,8 @@ TEST_P(RopeTest, NormsQueriesInPlaceAndTouchesNothingElse) {
     }
     // Other slots of the pages, other pages and the other layer are as they were.
     const auto untouched = [&](PageId page, int32_t layer, int32_t slot) {
-      return std::isnan(load_as_f32(stored.kv_.k(page, layer, 0), shape.dtype,
-                                    static_cast<size_t>(slot))) &&
-             std::isnan(load_as_f32(stored.kv_.v(page, layer, 0), shape.dtype,
-                                    static_cast<size_t>(slot * shape.head_dim)));
+      return std::isnan(stored.kv_.key(page, layer, 0, slot, 0)) &&
+             std::isnan(stored.kv_.value(page, layer, 0, slot, 0));
     };
     for (int32_t slot = 0; slot < 16; ++slot) {
       ASSERT_EQ(untouched(5, 1, slot), slot < kBegin);
@@ -197,16 +207,14 @@ TEST_P(RopeTest, RopeRotateMovesKeysOnAndCopiesValues) {
           std::vector<double> expected;
           double largest = 0;
           for (int32_t i = 0; i < shape.head_dim; ++i) {
-            expected.push_back(load_as_f32(stored.kv_.k(page, 1, head), shape.dtype,
-                                           static_cast<size_t>(i * 16 + local % 16)));
+            expected.push_back(stored.kv_.key(page, 1, head, local % 16, i));
             largest = std::max(largest, std::abs(expected.back()));
           }
           rotate<double>(stored.config_, delta, 1, expected);
           for (int32_t i = 0; i < shape.head_dim; ++i) {
             const auto at = static_cast<size_t>(local * stride + head * shape.head_dim + i);
             ASSERT_NEAR(k[at], expected[static_cast<size_t>(i)], 4 * 0x1p-24 * 2 * largest);
-            ASSERT_EQ(v[at], load_as_f32(stored.kv_.v(page, 1, head), shape.dtype,
-                                         static_cast<size_t>(local % 16 * shape.head_dim + i)));
+            ASSERT_EQ(v[at], stored.kv_.value(page, 1, head, local % 16, i));
           }
         }
       }
