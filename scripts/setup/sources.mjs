@@ -19,6 +19,7 @@ export function filesIn(folders, pattern) {
         throw error;
       }
     })
-    .filter((file) => pattern.test(file))
+    // Packages that a benchmark compares with have sources of their own.
+    .filter((file) => pattern.test(file) && !file.includes('/node_modules/'))
     .sort();
 }
