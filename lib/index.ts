@@ -39,4 +39,4 @@ export type { ModelProblem } from './model/inspect.js';
 export type { RopeParameters } from './model/rope.js';
 export { SHAPE_NAMES, type ShapeName } from './model/shapes.js';
 export type { BlockInput, TextInput, TextPart } from './model/types.js';
-export type { DType, KvDType, NativeLoadProgress as LoadProgress } from './native.js';
+export type { DType, KvDType, NativeLoadProgress as LoadProgress, OpTime } from './native.js';

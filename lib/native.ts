@@ -65,6 +65,8 @@ export interface NativeEngineOptions {
   maxBatchTokens: number;
   /** No sequence may end behind this position of its prompt, maxTokens included. */
   maxPositions: number;
+  /** Takes the time of every op, for `NativeStats.profile`. */
+  profile: boolean;
 }
 
 export interface NativeEngineInfo {
@@ -164,6 +166,20 @@ export interface NativeStats {
   rows: number;
   /** External memory that V8 knows of in this thread, of all engines and of everything else. */
   externalBytes: number;
+  /** With the option `profile`. */
+  profile?: OpTime[];
+}
+
+/** Where the time of steps went since load; the sums never go down. */
+export interface OpTime {
+  /**
+   * plan_attention, embedding, rms_norm, add_rms_norm, rope_store, attention, gather_rows, swiglu, sample; the linear layers
+   * qkv, o, gate_up, down and lm_head; or other: what steps take beyond these.
+   */
+  op: string;
+  /** Of 'other': steps. */
+  calls: number;
+  milliseconds: number;
 }
 
 export interface NativeEngine {

@@ -37,6 +37,11 @@ export interface LoadOptions {
   cacheBytes?: number | undefined;
   /** Most tokens of one step, 512 unless said: more makes long prompts faster, less makes other answers wait less. */
   maxBatchTokens?: number | undefined;
+  /**
+   * Takes the time of every op of the model, for `stats().profile`. On a GPU each op is then waited for, which makes steps
+   * slower; the results are the same. false unless said.
+   */
+  profile?: boolean | undefined;
   /** Called while the weights are taken over. */
   onProgress?: ((progress: NativeLoadProgress) => void) | undefined;
   /** Ends loading; it then rejects with ABORTED. */
@@ -63,6 +68,7 @@ const LOAD_FIELDS = [
   'kvDtype',
   'cacheBytes',
   'maxBatchTokens',
+  'profile',
   'onProgress',
   'signal',
 ] as const satisfies readonly (keyof LoadOptions)[];
@@ -109,6 +115,7 @@ function checked(options: LoadOptions): CheckedLoadOptions {
       maxBatchTokens: optional(options.maxBatchTokens, 512, (value) =>
         checkInteger(value, 'maxBatchTokens', { min: 1, max: 65_536 }),
       ),
+      profile: optional(options.profile, false, (value) => checkBoolean(value, 'profile')),
     },
     onProgress: options.onProgress ?? (() => undefined),
     signal: optional(options.signal, undefined, (value) => checkSignal(value, 'signal')),

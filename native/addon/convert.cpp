@@ -199,6 +199,7 @@ LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights,
       as_integer(options_object.Get("maxBatchTokens"), "options.maxBatchTokens", 1, 1 << 16));
   spec.options.max_positions =
       as_int32(options_object.Get("maxPositions"), "options.maxPositions", 1);
+  spec.options.profile = as_bool(options_object.Get("profile"), "options.profile");
   return spec;
 }
 
@@ -230,6 +231,19 @@ Napi::Object to_js(Napi::Env env, const EngineStats& stats) {
   object.Set("steps", static_cast<double>(stats.steps));
   object.Set("rows", static_cast<double>(stats.rows));
   return object;
+}
+
+Napi::Array to_js(Napi::Env env, const std::vector<OpTime>& times) {
+  Napi::Array array = Napi::Array::New(env, times.size());
+  uint32_t index = 0;
+  for (const OpTime& time : times) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("op", time.op);
+    object.Set("calls", static_cast<double>(time.calls));
+    object.Set("milliseconds", time.milliseconds);
+    array.Set(index++, object);
+  }
+  return array;
 }
 
 Napi::Array to_js(Napi::Env env, const EventList& events) {
