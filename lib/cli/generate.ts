@@ -1,9 +1,10 @@
 /** `block-attention generate`: lines of requests, or questions of a person. */
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
-import { Engine, type LoadOptions } from '../index.js';
+import { builtDevices, Engine, type LoadOptions } from '../index.js';
 import { answerQuestions, readDocument } from './answer-questions.js';
 import type { CommandContext } from './context.js';
+import { deviceRemark } from './device-remark.js';
 import { openInput } from './input.js';
 import { readLines } from './lines.js';
 import { Output } from './output.js';
@@ -67,7 +68,8 @@ export function generateCommand(context: CommandContext): Command {
     .addHelpText('after', HELP)
     .action((questions: string[], options: GenerateOptions, command: Command) => {
       checkForm(questions, options, command);
-      return run(questions, options, context);
+      const askedForAuto = options.device === 'auto' && command.getOptionValueSource('device') === 'cli';
+      return run(questions, options, askedForAuto, context);
     });
 }
 
@@ -83,6 +85,7 @@ function checkForm(questions: readonly string[], options: GenerateOptions, comma
 async function run(
   questions: readonly string[],
   options: GenerateOptions,
+  askedForAuto: boolean,
   context: CommandContext,
 ): Promise<void> {
   const { stderr, signal } = context;
@@ -91,13 +94,19 @@ async function run(
   const documents = await Promise.all(options.doc.map(readDocument));
   const input = options.input === undefined ? undefined : await openInput(options.input, 'requests', context);
   await using engine = await Engine.load(options.model, loadOptions(options, context));
+  const warn = (text: string) => stderr.write(`block-attention: ${text}\n`);
+  const remark = deviceRemark({
+    problem: engine.deviceProblem,
+    built: builtDevices(),
+    asked: askedForAuto,
+  });
+  if (remark !== undefined) warn(remark);
   if (input === undefined) {
     const { attention, maxTokens, temperature } = options;
     const request = { attention, maxTokens, temperature };
     const remark = (text: string) => stderr.write(`${text}\n`);
     await answerQuestions(engine, documents, questions, output, { request, signal, remark });
   } else {
-    const warn = (text: string) => stderr.write(`block-attention: ${text}\n`);
     await serveLines(engine, readLines(input), output, { concurrency: options.concurrency, signal, warn });
   }
   output.check();

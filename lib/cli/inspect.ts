@@ -58,6 +58,7 @@ export function describe(report: ModelReport): string {
     lines.push(['cache', `${size(kv.cacheBytes)} hold ${kv.cacheTokens} tokens`]);
   }
   lines.push(['memory', `${size(memory.bytes)}${room(report)}`]);
+  lines.push(['GPU', gpu(report.devices.cuda)]);
   lines.push(['tokenizer', report.hasTokenizer ? 'yes' : 'none: prompts are token ids']);
   lines.push(['chat template', report.hasChatTemplate ? 'yes' : "none: no format 'chat'"]);
   lines.push(['supported', report.supported ? 'yes' : 'no']);
@@ -69,6 +70,13 @@ function room({ memory }: ModelReport): string {
   if (memory.fits === undefined) return '';
   const fits = memory.fits ? 'weights and cache fit' : 'weights and cache do not fit';
   return `; ${fits}, at most ${memory.mostTokens} tokens beside the weights`;
+}
+
+function gpu(cuda: ModelReport['devices']['cuda']): string {
+  if (!cuda.available) return `none: ${cuda.problem}`;
+  const { name, computeCapability, memoryBytes, gemm, gemmProblem } = cuda;
+  const why = gemmProblem === undefined ? '' : ` (${gemmProblem})`;
+  return `${name}, ${size(memoryBytes)}, compute capability ${computeCapability}, linear layers by ${gemm}${why}`;
 }
 
 function rope({

@@ -233,6 +233,22 @@ Napi::Object to_js(Napi::Env env, const EngineStats& stats) {
   return object;
 }
 
+Napi::Object to_js(Napi::Env env, const GpuDescription& gpu) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("available", gpu.problem.empty());
+  if (!gpu.problem.empty()) {
+    object.Set("problem", gpu.problem);
+    return object;
+  }
+  object.Set("name", gpu.name);
+  object.Set("computeCapability", std::to_string(gpu.compute_capability / 10) + "." +
+                                      std::to_string(gpu.compute_capability % 10));
+  object.Set("memoryBytes", static_cast<double>(gpu.memory_bytes));
+  object.Set("gemm", gpu.gemm);
+  if (!gpu.gemm_problem.empty()) object.Set("gemmProblem", gpu.gemm_problem);
+  return object;
+}
+
 Napi::Array to_js(Napi::Env env, const std::vector<OpTime>& times) {
   Napi::Array array = Napi::Array::New(env, times.size());
   uint32_t index = 0;
