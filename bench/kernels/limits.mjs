@@ -1,11 +1,12 @@
 // The limits of the machine, for benchmarks that set their own rates beside them.
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { buildPrograms, GPU_PROGRAMS, pathOf } from './build.mjs';
+import { buildPrograms, GPU_PROGRAMS, isToBeHad, pathOf } from './build.mjs';
 
 /** @import { OpsOutput } from './tables.mjs' */
 
 const run = promisify(execFile);
+const CPU_PROGRAM = 'ops_bench';
 
 /**
  * @typedef {object} Limits
@@ -13,6 +14,9 @@ const run = promisify(execFile);
  *   half writing)
  * @property {number} gflops float32 multiply-adds in the registers of the CPU, or the fastest matrix product of a GPU
  */
+
+/** Whether they can be measured here. @param {string} device */
+export const hasLimits = (device) => isToBeHad(GPU_PROGRAMS[device]?.program ?? CPU_PROGRAM);
 
 /**
  * Measures them now, which takes some seconds; builds the program first if need be.
@@ -50,6 +54,6 @@ async function cpuLimits(threads, short) {
   await buildPrograms();
   const quick = short ? ['--rounds', '1', '--megabytes', '8'] : [];
   const args = ['--limits', '1', '--threads', String(threads), ...quick];
-  const { stdout } = await run(pathOf('ops_bench'), args);
+  const { stdout } = await run(pathOf(CPU_PROGRAM), args);
   return JSON.parse(stdout).limits;
 }

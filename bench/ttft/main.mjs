@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { UsageError, wholeNumbers } from '../common/arguments.mjs';
 import { randomOf } from '../common/random.mjs';
 import { openEngine } from '../common/subject.mjs';
-import { measureLimits } from '../kernels/limits.mjs';
+import { hasLimits, measureLimits } from '../kernels/limits.mjs';
 import { textBlocks, tokenBlocks } from './content.mjs';
 import { finalStepWork, floorOf } from './floor.mjs';
 import { measureTtft } from './measure.mjs';
@@ -73,10 +73,9 @@ const KV_BYTES = 2;
  */
 async function measureSteps(settings, device, planFor, progress) {
   const { threads = availableParallelism(), short } = settings;
-  const onGpu = settings.device === 'auto' && device.startsWith('cuda');
-  const measure = () => measureLimits({ device: onGpu ? 'cuda' : settings.device, threads, short });
+  const kind = settings.device === 'auto' && device.startsWith('cuda') ? 'cuda' : settings.device;
   progress.show('ttft: the limits of the machine');
-  const limits = await measure();
+  const limits = hasLimits(kind) ? await measureLimits({ device: kind, threads, short }) : undefined;
   const { engine, config, elementBytes } = await openEngine(settings, progress, { profile: true });
   try {
     const parts = await measureStepParts(engine, await planFor(engine), progress);
@@ -87,7 +86,9 @@ async function measureSteps(settings, device, planFor, progress) {
         weightBytes: elementBytes,
         kvBytes: KV_BYTES,
       });
-      const ops = step.ops.map((op) => ({ ...op, floor: floorOf(work[op.op] ?? [], limits) }));
+      const floor = (/** @type {string} */ op) =>
+        limits === undefined ? 0 : floorOf(work[op] ?? [], limits);
+      const ops = step.ops.map((op) => ({ ...op, floor: floor(op.op) }));
       return { ...step, ops, limits };
     });
   } finally {

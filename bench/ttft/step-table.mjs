@@ -7,8 +7,8 @@ import { number, tokenCount } from '../common/format.mjs';
 /** @import { StepParts } from './step-parts.mjs' */
 
 /**
- * @typedef {Omit<StepParts, 'ops'> & { ops: (OpTime & { floor: number })[], limits: Limits }} StepRow
- *   floor: ms, 0 where nothing is counted
+ * @typedef {Omit<StepParts, 'ops'> & { ops: (OpTime & { floor: number })[], limits?: Limits | undefined }} StepRow
+ *   floor: ms, 0 where nothing is counted, and without the limits of the machine
  */
 
 const OTHER = 'other';
@@ -38,17 +38,23 @@ export function stepTable(columns) {
       line('tokenise', ({ tokenize }) => number(tokenize)),
       line('keys, plan, hand-over', ({ around }) => number(around)),
       line('first token', ({ firstToken }) => number(firstToken)),
-      line('first token / floor', ({ firstToken, ops }) => `${number(firstToken / floor(ops))}x`),
-      line('sum / floor', ({ ops }) => `${number(time(ops.filter(({ op }) => op !== OTHER)) / floor(ops))}x`),
+      line('first token / floor', ({ firstToken, ops }) => ratio(firstToken, floor(ops))),
+      line('sum / floor', ({ ops }) => ratio(time(ops.filter(({ op }) => op !== OTHER)), floor(ops))),
     ],
     notes: [
-      `Of the round of the median, by an engine that takes times. Floor: bytes at ${number(limits.readGBs)} GB/s or operations at ${number(limits.gflops)} GFLOP/s, both measured in this run; weights and pages come from memory, activations from the caches.`,
+      'Of the round of the median, by an engine that takes times.',
+      limits === undefined
+        ? 'No floors: the program that measures the limits of the machine is not here.'
+        : `Floor: bytes at ${number(limits.readGBs)} GB/s or operations at ${number(limits.gflops)} GFLOP/s, both measured in this run; weights and pages come from memory, activations from the caches.`,
     ],
   };
 }
 
 /** @param {readonly OpTime[]} ops */
 const time = (ops) => ops.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+
+/** @param {number} value @param {number} least */
+const ratio = (value, least) => (least === 0 ? '-' : `${number(value / least)}x`);
 
 /** @param {readonly { floor: number }[]} ops */
 const floor = (ops) => ops.reduce((sum, { floor }) => sum + floor, 0);

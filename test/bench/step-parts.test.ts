@@ -143,4 +143,11 @@ it('prints them beside their floors', () => {
     ['first token / floor', '', '5.00x'],
     ['sum / floor', '', '3.50x'],
   ]);
+  expect(table.notes?.join(' ')).toMatch(/20.0 GB\/s .* 200 GFLOP\/s/);
+
+  // Without the program that measures the limits.
+  const ops = step.ops.map((op) => ({ ...op, floor: 0 }));
+  const bare = stepTable([{ promptTokens: 512, step: { ...step, ops, limits: undefined } }]);
+  expect(bare.rows.at(-1)).toEqual(['sum / floor', '', '-']);
+  expect(bare.notes?.join(' ')).toMatch(/No floors/);
 });
