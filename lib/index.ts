@@ -39,4 +39,12 @@ export type { ModelProblem } from './model/inspect.js';
 export type { RopeParameters } from './model/rope.js';
 export { SHAPE_NAMES, type ShapeName } from './model/shapes.js';
 export type { BlockInput, TextInput, TextPart } from './model/types.js';
-export type { DType, KvDType, NativeLoadProgress as LoadProgress } from './native.js';
+export {
+  builtDevices,
+  type Device,
+  type DType,
+  type GpuReport,
+  type KvDType,
+  type NativeLoadProgress as LoadProgress,
+  type OpTime,
+} from './native.js';

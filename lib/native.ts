@@ -67,6 +67,8 @@ export interface NativeEngineOptions {
   maxBatchTokens: number;
   /** No sequence may end behind this position of its prompt, maxTokens included. */
   maxPositions: number;
+  /** Takes the time of every op, for `NativeStats.profile`. */
+  profile: boolean;
 }
 
 export interface NativeEngineInfo {
@@ -166,6 +168,20 @@ export interface NativeStats {
   rows: number;
   /** External memory that V8 knows of in this thread, of all engines and of everything else. */
   externalBytes: number;
+  /** With the option `profile`. */
+  profile?: OpTime[];
+}
+
+/** Where the time of steps went since load; the sums never go down. */
+export interface OpTime {
+  /**
+   * plan_attention, embedding, rms_norm, add_rms_norm, rope_store, attention, gather_rows, swiglu, sample; the linear layers
+   * qkv, o, gate_up, down and lm_head; or other: what steps take beyond these.
+   */
+  op: string;
+  /** Of 'other': steps. */
+  calls: number;
+  milliseconds: number;
 }
 
 export interface NativeEngine {
@@ -190,8 +206,31 @@ export interface NativeLoadProgress {
   total: number;
 }
 
+/** What CUDA device there is. */
+export type GpuReport =
+  | {
+      available: true;
+      /** E.g. "NVIDIA H100 80GB HBM3". */
+      name: string;
+      /** E.g. "9.0". */
+      computeCapability: string;
+      memoryBytes: number;
+      /** What linear layers run on: "cuBLASLt 13.0", or "own GEMM (mma.sync)". */
+      gemm: string;
+      /** Why that is not cuBLASLt, which is faster. */
+      gemmProblem?: string;
+    }
+  | {
+      available: false;
+      /** Why: no driver, no card that is new enough, or an addon that was built without CUDA. */
+      problem: string;
+    };
+
 /** What the addon exports. */
 interface NativeAddon {
+  /** Devices that this build can compute on where they are. */
+  devices: Exclude<Device, 'auto'>[];
+  findGpu(): Promise<GpuReport>;
   load(
     config: NativeModelConfig,
     weights: NativeWeights,
@@ -237,6 +276,20 @@ function loadAddon(name: AddonName): NativeAddon {
 /** Now, in milliseconds, on the clock of the addon's times. */
 export function nativeNow(): number {
   return Number(process.hrtime.bigint()) / 1e6;
+}
+
+/** The devices that the addon was built for, whether or not there are any; NATIVE_UNAVAILABLE without an addon. */
+export function builtDevices(): Exclude<Device, 'auto'>[] {
+  return [...loadAddon('block_attention').devices];
+}
+
+/** Looks for a GPU, which takes a moment. An addon that cannot be loaded is a problem like any other. */
+export async function findGpu(): Promise<GpuReport> {
+  try {
+    return await loadAddon('block_attention').findGpu();
+  } catch (error) {
+    return { available: false, problem: toBlockAttentionError(error).message };
+  }
 }
 
 /**

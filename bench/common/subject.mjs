@@ -52,15 +52,16 @@ export function loadOptions({ device, threads }, progress) {
 }
 
 /**
- * An engine, and the bytes of weights that one step of decoding reads.
+ * An engine, its config, the bytes of one element of its matrices, and those of weights that one step of decoding reads.
  *
  * @param {Settings} settings
  * @param {Progress} progress
- * @returns {Promise<{ engine: Engine, subject: Subject, stepBytes: number }>}
+ * @param {{ profile?: boolean }} [more]
+ * @returns {Promise<{ engine: Engine, subject: Subject, config: ModelConfig, elementBytes: number, stepBytes: number }>}
  */
-export async function openEngine(settings, progress) {
+export async function openEngine(settings, progress, more = {}) {
   const chosen = chosenModel(settings);
-  const options = loadOptions(settings, progress);
+  const options = { ...loadOptions(settings, progress), ...more };
   const isFolder = 'folder' in chosen;
   const source = isFolder ? chosen.folder : chosen.shape;
   const random = !isFolder || settings.randomWeights !== undefined;
@@ -69,6 +70,8 @@ export async function openEngine(settings, progress) {
     : await Engine.load(source, options);
   const config = random ? await randomConfig(source) : (await loadModelFolder(source)).config;
   const { weightBytes } = engine.stats();
+  // Random weights are bf16 unless said, and a GPU has no others than of 16 bits.
+  const elementBytes = random || engine.device.startsWith('cuda') ? 2 : ELEMENT_BYTES[config.dtype];
   return {
     engine,
     subject: {
@@ -77,7 +80,9 @@ export async function openEngine(settings, progress) {
       device: engine.device,
       weightBytes,
     },
-    stepBytes: weightBytes - unreadBytes(config),
+    config,
+    elementBytes,
+    stepBytes: weightBytes - unreadBytes(config, elementBytes),
   };
 }
 
@@ -85,7 +90,8 @@ export async function openEngine(settings, progress) {
  * Of an embedding with a matrix of its own, a step reads only the rows of its tokens.
  *
  * @param {ModelConfig} config
+ * @param {number} elementBytes
  */
-function unreadBytes({ native: { tieWordEmbeddings, vocabSize, hiddenSize }, dtype }) {
-  return tieWordEmbeddings ? 0 : vocabSize * hiddenSize * ELEMENT_BYTES[dtype];
+function unreadBytes({ native: { tieWordEmbeddings, vocabSize, hiddenSize } }, elementBytes) {
+  return tieWordEmbeddings ? 0 : vocabSize * hiddenSize * elementBytes;
 }

@@ -4,7 +4,7 @@ import { wholeNumber, wholeNumbers } from '../common/arguments.mjs';
 import { number, percent, spread } from '../common/format.mjs';
 import { randomOf } from '../common/random.mjs';
 import { openEngine } from '../common/subject.mjs';
-import { measureMemory } from '../kernels/limits.mjs';
+import { measureLimits } from '../kernels/limits.mjs';
 import { measureDecode } from './measure.mjs';
 
 /** @import { Benchmark } from '../common/benchmark.mjs' */
@@ -28,8 +28,8 @@ export const decode = {
   async run({ settings, own, progress }) {
     const { short, seconds } = settings;
     const { device } = settings;
-    const memory = () =>
-      measureMemory({ device, threads: settings.threads ?? availableParallelism(), short });
+    const memory = async () =>
+      (await measureLimits({ device, threads: settings.threads ?? availableParallelism(), short })).readGBs;
     progress.show('decode: the streaming rate of memory');
     const before = await memory();
     const { engine, subject, stepBytes } = await openEngine(settings, progress);

@@ -1,5 +1,5 @@
 // Builds the native benchmarks, in the folder and from the objects of the addon's build.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { buildFolder } from '../../scripts/setup/native.mjs';
 import { runStep } from '../../scripts/setup/process.mjs';
@@ -26,6 +26,13 @@ const builtFolder = process.env.BLOCK_ATTENTION_PROGRAMS;
 
 /** @param {string} program */
 export const pathOf = (program) => `${builtFolder ?? buildFolder}/${program}`;
+
+/**
+ * What somebody else has built may lack it; anything else can be built.
+ *
+ * @param {string} program
+ */
+export const isToBeHad = (program) => builtFolder === undefined || existsSync(pathOf(program));
 
 /** @param {string} [device] a key of GPU_PROGRAMS, or else the CPU's programs */
 export async function buildPrograms(device) {

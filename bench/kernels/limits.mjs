@@ -1,44 +1,59 @@
 // The limits of the machine, for benchmarks that set their own rates beside them.
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { buildPrograms, GPU_PROGRAMS, pathOf } from './build.mjs';
+import { buildPrograms, GPU_PROGRAMS, isToBeHad, pathOf } from './build.mjs';
 
 /** @import { OpsOutput } from './tables.mjs' */
 
 const run = promisify(execFile);
+const CPU_PROGRAM = 'ops_bench';
 
 /**
- * The rate at which memory is read now: the fastest streaming read of the CPU, or the copy bandwidth of a GPU (of which
- * half is reading, half writing). Takes some seconds; builds the program first if need be.
- *
- * @param {object} options
- * @param {string} options.device
- * @param {number} options.threads
- * @param {boolean} options.short
- * @returns {Promise<number>} GB/s
+ * @typedef {object} Limits
+ * @property {number} readGBs the fastest streaming read of the CPU, or the copy bandwidth of a GPU (of which half is reading,
+ *   half writing)
+ * @property {number} gflops float32 multiply-adds in the registers of the CPU, or the fastest matrix product of a GPU
  */
-export async function measureMemory({ device, threads, short }) {
-  const gpu = GPU_PROGRAMS[device];
-  if (gpu === undefined) return (await measureLimits({ threads, short })).readGBs;
-  await buildPrograms(device);
-  const { stdout } = await run(pathOf(gpu.program), ['--limits', '1', ...(short ? ['--short', '1'] : [])]);
-  const copy = /copy ([\d.]+) GB\/s/.exec(stdout)?.[1];
-  if (copy === undefined) throw new Error(`no copy bandwidth in what ${gpu.program} printed:\n${stdout}`);
-  return Number(copy);
-}
+
+/** Whether they can be measured here. @param {string} device */
+export const hasLimits = (device) => isToBeHad(GPU_PROGRAMS[device]?.program ?? CPU_PROGRAM);
 
 /**
  * Measures them now, which takes some seconds; builds the program first if need be.
  *
  * @param {object} options
+ * @param {string} options.device
  * @param {number} options.threads
  * @param {boolean} options.short
+ * @returns {Promise<Limits>}
+ */
+export async function measureLimits({ device, threads, short }) {
+  const gpu = GPU_PROGRAMS[device];
+  if (gpu === undefined) {
+    const { readGBs, fmaGFLOPs } = await cpuLimits(threads, short);
+    return { readGBs, gflops: fmaGFLOPs };
+  }
+  await buildPrograms(device);
+  const { stdout } = await run(pathOf(gpu.program), ['--limits', '1', ...(short ? ['--short', '1'] : [])]);
+  return gpuLimits(stdout);
+}
+
+/** @param {string} text what the GPU's program printed @returns {Limits} */
+export function gpuLimits(text) {
+  const [, copy, gemm] = /copy ([\d.]+) GB\/s, GEMM ([\d.]+) TFLOP\/s/.exec(text) ?? [];
+  if (copy === undefined || gemm === undefined) throw new Error(`no limits of the GPU in:\n${text}`);
+  return { readGBs: Number(copy), gflops: 1000 * Number(gemm) };
+}
+
+/**
+ * @param {number} threads
+ * @param {boolean} short
  * @returns {Promise<OpsOutput['limits']>}
  */
-export async function measureLimits({ threads, short }) {
+async function cpuLimits(threads, short) {
   await buildPrograms();
   const quick = short ? ['--rounds', '1', '--megabytes', '8'] : [];
   const args = ['--limits', '1', '--threads', String(threads), ...quick];
-  const { stdout } = await run(pathOf('ops_bench'), args);
+  const { stdout } = await run(pathOf(CPU_PROGRAM), args);
   return JSON.parse(stdout).limits;
 }

@@ -1,15 +1,23 @@
-// `ttft`: the paper's table on this machine.
+// `ttft`: the paper's table on this machine, and where the time of a warm request goes.
+import { availableParallelism } from 'node:os';
+import { computedParameters } from '#lib/engine/flops.js';
 import { UsageError, wholeNumbers } from '../common/arguments.mjs';
 import { randomOf } from '../common/random.mjs';
 import { openEngine } from '../common/subject.mjs';
+import { hasLimits, measureLimits } from '../kernels/limits.mjs';
 import { ttftCharts } from './charts.mjs';
 import { textBlocks, tokenBlocks } from './content.mjs';
+import { finalStepWork, floorOf } from './floor.mjs';
 import { measureTtft } from './measure.mjs';
+import { measureStepParts } from './step-parts.mjs';
 import { ttftTables } from './tables.mjs';
 
 /** @import { Engine } from 'block-attention' */
+/** @import { Settings } from '../common/arguments.mjs' */
 /** @import { Benchmark } from '../common/benchmark.mjs' */
+/** @import { Progress } from '../common/progress.mjs' */
 /** @import { Row } from './measure.mjs' */
+/** @import { StepRow } from './step-table.mjs' */
 
 const LENGTHS = [50, 512, 1024, 2048, 4096, 8192];
 const SHORT_LENGTHS = [50, 512, 1024];
@@ -29,19 +37,67 @@ export const ttft = {
           ? SHORT_LENGTHS
           : LENGTHS;
     const rounds = settings.rounds ?? (settings.short ? 2 : 5);
-    const { engine, subject } = await openEngine(settings, progress);
-    try {
-      const random = randomOf(settings.seed);
+    const random = randomOf(settings.seed);
+    /** @param {Engine} engine */
+    const planFor = async (engine) => {
       const makeBlock = await contentOf(own.input ?? 'tokens', engine, random);
-      const plan = { lengths, rounds, seconds: settings.seconds, random, makeBlock };
-      return { subject, results: await measureTtft(engine, plan, progress) };
+      return { lengths, rounds, seconds: settings.seconds, random, makeBlock };
+    };
+    const { engine, subject } = await openEngine(settings, progress);
+    /** @type {Row[]} */
+    let rows;
+    try {
+      rows = await measureTtft(engine, await planFor(engine), progress);
     } finally {
       await engine.close();
     }
+    const steps = await measureSteps(settings, subject.device, planFor, progress);
+    const results = rows.map((row) => {
+      const step = row.mode === 'warm' ? steps[lengths.indexOf(row.promptTokens)] : undefined;
+      return step === undefined ? row : { ...row, step };
+    });
+    return { subject, results };
   },
   tables: (results) => ttftTables(/** @type {Row[]} */ (results)),
   charts: ttftCharts,
 };
+
+/** Of cached keys and values, unless an option of loading says otherwise. */
+const KV_BYTES = 2;
+
+/**
+ * With an engine of their own, since taking times costs some.
+ *
+ * @param {Settings} settings
+ * @param {string} device as the engine named it
+ * @param {(engine: Engine) => Promise<Parameters<typeof measureStepParts>[1]>} planFor
+ * @param {Progress} progress
+ * @returns {Promise<StepRow[]>} for each length
+ */
+async function measureSteps(settings, device, planFor, progress) {
+  const { threads = availableParallelism(), short } = settings;
+  const kind = settings.device === 'auto' && device.startsWith('cuda') ? 'cuda' : settings.device;
+  progress.show('ttft: the limits of the machine');
+  const limits = hasLimits(kind) ? await measureLimits({ device: kind, threads, short }) : undefined;
+  const { engine, config, stepBytes } = await openEngine(settings, progress, { profile: true });
+  try {
+    const parts = await measureStepParts(engine, await planFor(engine), progress);
+    return parts.map((step) => {
+      const work = finalStepWork(config.native, {
+        begin: step.cachedTokens,
+        rows: step.rows,
+        weightBytes: stepBytes / computedParameters(config),
+        kvBytes: KV_BYTES,
+      });
+      const floor = (/** @type {string} */ op) =>
+        limits === undefined ? 0 : floorOf(work[op] ?? [], limits);
+      const ops = step.ops.map((op) => ({ ...op, floor: floor(op.op) }));
+      return { ...step, ops, limits };
+    });
+  } finally {
+    await engine.close();
+  }
+}
 
 /**
  * @param {string} input

@@ -8,6 +8,7 @@ import { countedRounds, summary } from '../common/statistics.mjs';
 /** @import { Summary } from '../common/statistics.mjs' */
 /** @import { Progress } from '../common/progress.mjs' */
 /** @import { MakeBlock } from './content.mjs' */
+/** @import { StepRow } from './step-table.mjs' */
 
 export const MODES = /** @type {const} */ (['full', 'cold', 'warm']);
 
@@ -38,6 +39,7 @@ export const MODES = /** @type {const} */ (['full', 'cold', 'warm']);
  * @property {Summary} ttft ms
  * @property {Record<keyof Parts, number>} parts medians, ms
  * @property {Flops} flops
+ * @property {StepRow} [step] of a warm request, by another engine that takes times
  */
 
 /**

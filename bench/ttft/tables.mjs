@@ -1,6 +1,7 @@
 // The tables of `ttft`: the paper's, with the paper's own figures beside ours.
 import { number, percent, spread, tokenCount, withPrefix } from '../common/format.mjs';
 import { paper } from './paper.mjs';
+import { stepTable } from './step-table.mjs';
 
 /** @import { Table } from '../common/table.mjs' */
 /** @import { Mode, Row } from './measure.mjs' */
@@ -38,7 +39,16 @@ export function ttftTables(rows) {
       paper: paper.rows.find((row) => row.promptTokens === promptTokens),
     };
   });
-  return [times(prompts), flops(prompts), parts(prompts)];
+  const steps = rows.flatMap(({ promptTokens, step }) =>
+    step === undefined ? [] : [{ promptTokens, step }],
+  );
+  return [
+    times(prompts),
+    flops(prompts),
+    parts(prompts),
+    // Runs of earlier versions have none.
+    ...(steps.length === 0 ? [] : [stepTable(steps)]),
+  ];
 }
 
 /** @typedef {{ name: string, full: Row, cold: Row, warm: Row, reuses: boolean, paper: PaperRow | undefined }} Prompt */

@@ -1,9 +1,10 @@
 /** `block-attention generate`: lines of requests, or questions of a person. */
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
-import { Engine, type LoadOptions } from '../index.js';
+import { builtDevices, Engine, type LoadOptions } from '../index.js';
 import { answerQuestions, readDocument } from './answer-questions.js';
 import type { CommandContext } from './context.js';
+import { deviceRemark } from './device-remark.js';
 import { openInput } from './input.js';
 import { readLines } from './lines.js';
 import { Output } from './output.js';
@@ -58,12 +59,16 @@ export function generateCommand(context: CommandContext): Command {
     .option('--deterministic', 'results of a GPU that do not depend on what else runs')
     .option('--threads <n>', 'threads that compute (default: all)', parseCount)
     .addOption(
-      new Option('--dtype <type>', 'type of the weights in memory (default: as the files have them)').choices([
-        'int8',
-      ]),
+      new Option('--dtype <type>', 'type of the weights in memory (default: as the files have them)').choices(
+        ['int8'],
+      ),
     )
     .addOption(
-      new Option('--kv-dtype <type>', 'type of cached states (default: bf16)').choices(['bf16', 'f32', 'int8']),
+      new Option('--kv-dtype <type>', 'type of cached states (default: bf16)').choices([
+        'bf16',
+        'f32',
+        'int8',
+      ]),
     )
     .option(
       '--cache-bytes <bytes>',
@@ -73,7 +78,8 @@ export function generateCommand(context: CommandContext): Command {
     .addHelpText('after', HELP)
     .action((questions: string[], options: GenerateOptions, command: Command) => {
       checkForm(questions, options, command);
-      return run(questions, options, context);
+      const askedForAuto = options.device === 'auto' && command.getOptionValueSource('device') === 'cli';
+      return run(questions, options, askedForAuto, context);
     });
 }
 
@@ -89,6 +95,7 @@ function checkForm(questions: readonly string[], options: GenerateOptions, comma
 async function run(
   questions: readonly string[],
   options: GenerateOptions,
+  askedForAuto: boolean,
   context: CommandContext,
 ): Promise<void> {
   const { stderr, signal } = context;
@@ -97,13 +104,19 @@ async function run(
   const documents = await Promise.all(options.doc.map(readDocument));
   const input = options.input === undefined ? undefined : await openInput(options.input, 'requests', context);
   await using engine = await Engine.load(options.model, loadOptions(options, context));
+  const warn = (text: string) => stderr.write(`block-attention: ${text}\n`);
+  const remark = deviceRemark({
+    problem: engine.deviceProblem,
+    built: builtDevices(),
+    asked: askedForAuto,
+  });
+  if (remark !== undefined) warn(remark);
   if (input === undefined) {
     const { attention, maxTokens, temperature } = options;
     const request = { attention, maxTokens, temperature };
     const remark = (text: string) => stderr.write(`${text}\n`);
     await answerQuestions(engine, documents, questions, output, { request, signal, remark });
   } else {
-    const warn = (text: string) => stderr.write(`block-attention: ${text}\n`);
     await serveLines(engine, readLines(input), output, { concurrency: options.concurrency, signal, warn });
   }
   output.check();

@@ -23,7 +23,9 @@ export function inspectCommand(context: CommandContext, fail: () => void): Comma
     .argument('<dir>', 'Hugging Face model folder')
     .option('--json', 'print one JSON object')
     .addOption(
-      new Option('--kv-dtype <type>', 'type of cached states').choices(['bf16', 'f32', 'int8']).default('bf16'),
+      new Option('--kv-dtype <type>', 'type of cached states')
+        .choices(['bf16', 'f32', 'int8'])
+        .default('bf16'),
     )
     .option('--cache-bytes <bytes>', 'size of the cache (default: a quarter of the memory)', parseBytes)
     .addHelpText('after', HELP)
@@ -58,6 +60,7 @@ export function describe(report: ModelReport): string {
     lines.push(['cache', `${size(kv.cacheBytes)} hold ${kv.cacheTokens} tokens`]);
   }
   lines.push(['memory', `${size(memory.bytes)}${room(report)}`]);
+  lines.push(['GPU', gpu(report.devices.cuda)]);
   lines.push(['tokenizer', report.hasTokenizer ? 'yes' : 'none: prompts are token ids']);
   lines.push(['chat template', report.hasChatTemplate ? 'yes' : "none: no format 'chat'"]);
   lines.push(['supported', report.supported ? 'yes' : 'no']);
@@ -69,6 +72,13 @@ function room({ memory }: ModelReport): string {
   if (memory.fits === undefined) return '';
   const fits = memory.fits ? 'weights and cache fit' : 'weights and cache do not fit';
   return `; ${fits}, at most ${memory.mostTokens} tokens beside the weights`;
+}
+
+function gpu(cuda: ModelReport['devices']['cuda']): string {
+  if (!cuda.available) return `none: ${cuda.problem}`;
+  const { name, computeCapability, memoryBytes, gemm, gemmProblem } = cuda;
+  const why = gemmProblem === undefined ? '' : ` (${gemmProblem})`;
+  return `${name}, ${size(memoryBytes)}, compute capability ${computeCapability}, linear layers by ${gemm}${why}`;
 }
 
 function rope({

@@ -1,7 +1,7 @@
 /** What a model folder holds, what it needs, and whether it can be used: without loading it. */
 import { inspectFolder, type ModelProblem } from '../model/inspect.js';
 import type { RopeParameters } from '../model/rope.js';
-import type { KvDType } from '../native.js';
+import { findGpu, type GpuReport, type KvDType } from '../native.js';
 import { checkChoice, checkFields, checkInteger, checkSignal, checkString, optional } from './checks.js';
 import { defaultCacheBytes, KV_DTYPES, memoryBytes } from './load-options.js';
 
@@ -66,6 +66,8 @@ export interface ModelReport {
     /** Most tokens of a cache beside the weights. */
     mostTokens: number | undefined;
   };
+  /** What there is to compute on beside the CPU. */
+  devices: { cuda: GpuReport };
   /** False: blocks and queries are token ids. */
   hasTokenizer: boolean;
   /** False: there is no `format: 'chat'`. */
@@ -88,14 +90,12 @@ const KV_BYTES: Record<KvDType, (headDim: number) => number> = {
  */
 export async function inspectModel(path: string, options: InspectOptions = {}): Promise<ModelReport> {
   checkFields(options, 'options', FIELDS);
-  const dtype = optional(options.kvDtype, 'bf16', (value) =>
-    checkChoice(value, 'kvDtype', KV_DTYPES),
-  );
+  const dtype = optional(options.kvDtype, 'bf16', (value) => checkChoice(value, 'kvDtype', KV_DTYPES));
   const cacheBytes = optional(options.cacheBytes, defaultCacheBytes(), (value) =>
     checkInteger(value, 'cacheBytes', { min: 1, max: Number.MAX_SAFE_INTEGER }),
   );
   const signal = optional(options.signal, undefined, (value) => checkSignal(value, 'signal'));
-  const contents = await inspectFolder(checkString(path, 'path'), signal);
+  const [contents, cuda] = await Promise.all([inspectFolder(checkString(path, 'path'), signal), findGpu()]);
 
   const { config, tensors } = contents;
   const weights = tensors === undefined ? undefined : weightsOf(tensors);
@@ -136,6 +136,7 @@ export async function inspectModel(path: string, options: InspectOptions = {}): 
       mostTokens:
         beside === undefined || bytesPerToken === undefined ? undefined : Math.floor(beside / bytesPerToken),
     },
+    devices: { cuda },
     hasTokenizer: contents.tokenizer !== undefined,
     hasChatTemplate: contents.chatTemplate !== undefined,
   };

@@ -44,6 +44,11 @@ export interface LoadOptions {
   cacheBytes?: number | undefined;
   /** Most tokens of one step, 512 unless said: more makes long prompts faster, less makes other answers wait less. */
   maxBatchTokens?: number | undefined;
+  /**
+   * Takes the time of every op of the model, for `stats().profile`. On a GPU each op is then waited for, which makes steps
+   * slower; the results are the same. false unless said.
+   */
+  profile?: boolean | undefined;
   /** Called while the weights are taken over. */
   onProgress?: ((progress: NativeLoadProgress) => void) | undefined;
   /** Ends loading; it then rejects with ABORTED. */
@@ -71,6 +76,7 @@ const LOAD_FIELDS = [
   'kvDtype',
   'cacheBytes',
   'maxBatchTokens',
+  'profile',
   'onProgress',
   'signal',
 ] as const satisfies readonly (keyof LoadOptions)[];
@@ -81,7 +87,9 @@ const DEVICES = ['auto', 'cpu', 'cuda', 'cuda-emulated'] as const;
 
 export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadOptions {
   checkFields(options ?? {}, 'options', LOAD_FIELDS);
-  const dtype = optional(options?.dtype, undefined, (value) => checkChoice(value, 'dtype', ['int8'] as const));
+  const dtype = optional(options?.dtype, undefined, (value) =>
+    checkChoice(value, 'dtype', ['int8'] as const),
+  );
   return checked(options ?? {}, dtype ?? 'stored');
 }
 
@@ -114,9 +122,7 @@ function checked(
       ),
       deterministic: optional(options.deterministic, false, (value) => checkBoolean(value, 'deterministic')),
       weightFormat,
-      kvDtype: optional(options.kvDtype, undefined, (value) =>
-        checkChoice(value, 'kvDtype', KV_DTYPES),
-      ),
+      kvDtype: optional(options.kvDtype, undefined, (value) => checkChoice(value, 'kvDtype', KV_DTYPES)),
       cacheBytes: optional(options.cacheBytes, undefined, (value) =>
         checkInteger(value, 'cacheBytes', { min: 1, max: Number.MAX_SAFE_INTEGER }),
       ),
@@ -124,6 +130,7 @@ function checked(
       maxBatchTokens: optional(options.maxBatchTokens, 512, (value) =>
         checkInteger(value, 'maxBatchTokens', { min: 1, max: 65_536 }),
       ),
+      profile: optional(options.profile, false, (value) => checkBoolean(value, 'profile')),
     },
     onProgress: options.onProgress ?? (() => undefined),
     signal: optional(options.signal, undefined, (value) => checkSignal(value, 'signal')),

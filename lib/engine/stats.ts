@@ -1,6 +1,6 @@
 /** How an engine is doing. */
 import type { BlockCache } from '../cache/block-cache.js';
-import type { NativeEngine } from '../native.js';
+import type { NativeEngine, OpTime } from '../native.js';
 import type { Scheduler } from './scheduler.js';
 
 export interface EngineStats {
@@ -28,10 +28,12 @@ export interface EngineStats {
   };
   /** Bytes of the weights in memory. */
   weightBytes: number;
+  /** With the option `profile`: where the time of all steps since load went. Differences tell of the time in between. */
+  profile?: OpTime[];
 }
 
 export function engineStats(native: NativeEngine, cache: BlockCache, scheduler: Scheduler): EngineStats {
-  const { freePages, steps, rows } = native.stats();
+  const { freePages, steps, rows, profile } = native.stats();
   const { blocks, pages, hits, misses, evictions } = cache.stats();
   const { device, pageBytes, weightBytes } = native.info;
   return {
@@ -50,5 +52,6 @@ export function engineStats(native: NativeEngine, cache: BlockCache, scheduler: 
       evictions,
     },
     weightBytes,
+    ...(profile === undefined ? {} : { profile }),
   };
 }

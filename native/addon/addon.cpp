@@ -1,10 +1,12 @@
 // What the addon exports: load(config, weights, options, onEvents, onProgress) -> { promise,
-// abort() }, the typed face of which is lib/native.ts.
+// abort() }, findGpu() -> promise, and the list `devices`; lib/native.ts is the typed face.
 #include <napi.h>
 
 #include "addon/convert.hpp"
+#include "addon/devices.hpp"
 #include "addon/engine_state.hpp"
 #include "addon/engine_wrap.hpp"
+#include "addon/gpu_search.hpp"
 #include "addon/guard.hpp"
 
 namespace block_attention::addon {
@@ -27,9 +29,22 @@ Napi::Value load(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value find_gpu_export(const Napi::CallbackInfo& info) {
+  return guard(info.Env(), [&] { return find_gpu(info.Env()); });
+}
+
+Napi::Array devices(Napi::Env env) {
+  Napi::Array names = Napi::Array::New(env);
+  uint32_t index = 0;
+  for (const char* name : built_devices()) names.Set(index++, name);
+  return names;
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   EngineWrap::define(env);
   exports.Set("load", Napi::Function::New<load>(env, "load"));
+  exports.Set("findGpu", Napi::Function::New<find_gpu_export>(env, "findGpu"));
+  exports.Set("devices", devices(env));
   return exports;
 }
 

@@ -214,6 +214,7 @@ LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights,
       as_integer(options_object.Get("maxBatchTokens"), "options.maxBatchTokens", 1, 1 << 16));
   spec.options.max_positions =
       as_int32(options_object.Get("maxPositions"), "options.maxPositions", 1);
+  spec.options.profile = as_bool(options_object.Get("profile"), "options.profile");
   return spec;
 }
 
@@ -245,6 +246,35 @@ Napi::Object to_js(Napi::Env env, const EngineStats& stats) {
   object.Set("steps", static_cast<double>(stats.steps));
   object.Set("rows", static_cast<double>(stats.rows));
   return object;
+}
+
+Napi::Object to_js(Napi::Env env, const GpuDescription& gpu) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("available", gpu.problem.empty());
+  if (!gpu.problem.empty()) {
+    object.Set("problem", gpu.problem);
+    return object;
+  }
+  object.Set("name", gpu.name);
+  object.Set("computeCapability", std::to_string(gpu.compute_capability / 10) + "." +
+                                      std::to_string(gpu.compute_capability % 10));
+  object.Set("memoryBytes", static_cast<double>(gpu.memory_bytes));
+  object.Set("gemm", gpu.gemm);
+  if (!gpu.gemm_problem.empty()) object.Set("gemmProblem", gpu.gemm_problem);
+  return object;
+}
+
+Napi::Array to_js(Napi::Env env, const std::vector<OpTime>& times) {
+  Napi::Array array = Napi::Array::New(env, times.size());
+  uint32_t index = 0;
+  for (const OpTime& time : times) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("op", time.op);
+    object.Set("calls", static_cast<double>(time.calls));
+    object.Set("milliseconds", time.milliseconds);
+    array.Set(index++, object);
+  }
+  return array;
 }
 
 Napi::Array to_js(Napi::Env env, const EventList& events) {

@@ -40,6 +40,8 @@ int64_t sequence_id(const Napi::Value& value);
 
 Napi::Object to_js(Napi::Env env, const EngineInfo& info);
 Napi::Object to_js(Napi::Env env, const EngineStats& stats);
+Napi::Object to_js(Napi::Env env, const GpuDescription& gpu);
+Napi::Array to_js(Napi::Env env, const std::vector<OpTime>& times);
 Napi::Array to_js(Napi::Env env, const EventList& events);
 // An Error object with a `code`. Allocates nothing on this side of N-API, so that running out of
 // memory can be told.

@@ -5,6 +5,7 @@
 
 #ifdef BLOCK_ATTENTION_CUDA_BACKEND
 #include "cuda/cuda_backend.hpp"
+#include "cuda/gpu_report.hpp"
 #endif
 
 namespace block_attention::addon {
@@ -32,6 +33,35 @@ constexpr const char* kNotBuilt =
     "\"npm run build:cuda\"";
 
 }  // namespace
+
+std::vector<const char*> built_devices() {
+  switch (kBuilt) {
+    case DeviceKind::kCuda:
+      return {"cpu", "cuda"};
+    case DeviceKind::kCudaEmulated:
+      return {"cpu", "cuda-emulated"};
+    default:
+      return {"cpu"};
+  }
+}
+
+GpuDescription describe_gpu() {
+  GpuDescription gpu;
+#ifdef BLOCK_ATTENTION_CUDA_BACKEND
+  const cuda::GpuReport report = cuda::report_gpu(cuda::CudaBackendOptions{}.ordinal);
+  gpu.problem = report.device.problem;
+  if (report.device.found) {
+    gpu.name = report.device.found->name;
+    gpu.compute_capability = report.device.found->compute_capability;
+    gpu.memory_bytes = report.device.found->memory_bytes;
+    gpu.gemm = report.gemm;
+    gpu.gemm_problem = report.gemm_problem;
+  }
+#else
+  gpu.problem = kNotBuilt;
+#endif
+  return gpu;
+}
 
 ChosenDevice choose_device(const DeviceSpec& spec) {
   ChosenDevice chosen;

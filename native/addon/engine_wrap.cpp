@@ -75,7 +75,9 @@ Napi::Value EngineWrap::release(const Napi::CallbackInfo& info) {
 Napi::Value EngineWrap::stats(const Napi::CallbackInfo& info) {
   return guard(info.Env(), [&] {
     const Napi::Env env = info.Env();
-    Napi::Object stats = to_js(env, state_->engine().stats());
+    const Engine& engine = state_->engine();
+    Napi::Object stats = to_js(env, engine.stats());
+    if (const OpTimes* times = engine.profile()) stats.Set("profile", to_js(env, times->read()));
     stats.Set("externalBytes",
               static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(env, 0)));
     return Napi::Value(stats);

@@ -158,6 +158,7 @@ class CpuBackend final : public Backend {
     sampler_.sample(logits, rows, out);
   }
   void begin_step() override {}
+  void wait() override {}
   void finish_step() override {}
 
  private:

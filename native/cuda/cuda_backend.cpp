@@ -147,6 +147,7 @@ class CudaBackend final : public Backend {
               std::span<SampledToken> out) override {
     sampler_.sample(logits, rows, out);
   }
+  void wait() override { device_.synchronize(); }
   void finish_step() override {
     device_.synchronize();
     step_open_ = false;

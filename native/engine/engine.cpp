@@ -40,6 +40,10 @@ Engine::Engine(ModelConfig config, std::unique_ptr<Backend> backend, ModelWeight
       max_positions_(options.max_positions) {
   if (max_batch_tokens_ < 1)
     throw Error(ErrorCode::kInvalidArgument, "maxBatchTokens must be at least 1");
+  if (options.profile) {
+    op_times_ = std::make_unique<OpTimes>();
+    backend_ = make_profiled_backend(std::move(backend_), weights_, *op_times_);
+  }
   const KvShape shape = {config_.num_layers, config_.num_kv_heads, config_.head_dim,
                          backend_->kv_dtype(options.kv_dtype)};
   const size_t page_bytes = backend_->kv_page_bytes(shape);

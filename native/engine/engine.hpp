@@ -2,8 +2,8 @@
 // and tells an event sink what came out. Decoding never waits for the caller: a drawn token feeds
 // the next step here.
 //
-// submit, abort, release, stats and memory_bytes may be called from any thread; close from one
-// thread at a time.
+// submit, abort, release, stats, profile and memory_bytes may be called from any thread; close from
+// one thread at a time.
 #pragma once
 
 #include <condition_variable>
@@ -21,6 +21,7 @@
 #include "engine/step_builder.hpp"
 #include "kv/page_pool.hpp"
 #include "model/forward.hpp"
+#include "model/profiled_backend.hpp"
 
 namespace block_attention {
 
@@ -32,6 +33,8 @@ struct EngineOptions {
   std::string device_problem = {};
   // A prompt and its answer end before this position: bounds the RoPE table.
   int32_t max_positions = 1 << 20;
+  // Takes the times of the ops, for profile().
+  bool profile = false;
 };
 
 struct EngineInfo {
@@ -70,6 +73,8 @@ class Engine {
   void abort(int64_t id);
   void release(int64_t id);
   EngineStats stats() const;
+  // Null unless EngineOptions::profile.
+  const OpTimes* profile() const { return op_times_.get(); }
   // Bytes that are, or may be, resident: weights, activations, and the most pages that were held at
   // once, since a page stays resident when it is given back. Any thread.
   size_t memory_bytes() const;
@@ -101,6 +106,7 @@ class Engine {
   void finish(Sequence& sequence) noexcept;
 
   const ModelConfig config_;
+  std::unique_ptr<OpTimes> op_times_;
   std::unique_ptr<Backend> backend_;
   const ModelWeights weights_;
   std::unique_ptr<KvStorage> kv_;

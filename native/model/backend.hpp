@@ -167,6 +167,9 @@ class Backend {
   virtual void sample(const Tensor& logits, std::span<const SamplingRow> rows,
                       std::span<SampledToken> out) = 0;
 
+  // Waits until all that was called for so far is computed; the step goes on. For taking times.
+  virtual void wait() = 0;
+
   // Waits until all that was called for is computed, once per step. Throws what went wrong.
   virtual void finish_step() = 0;
 };

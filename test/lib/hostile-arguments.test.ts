@@ -14,6 +14,7 @@ type Native = Record<'submit' | 'abort' | 'release' | 'stats' | 'close', Method>
   info: { pages: number };
 };
 interface Addon {
+  findGpu(...args: unknown[]): Promise<{ available: boolean }>;
   load(...args: unknown[]): { promise: Promise<Native>; abort(...args: unknown[]): void };
 }
 
@@ -193,7 +194,7 @@ describe('the native addon', () => {
 
   it('exports what is tested here, and nothing else', () => {
     const functions = Object.entries(addon).filter(([, value]) => typeof value === 'function');
-    expect(functions.map(([name]) => name)).toEqual(['load']);
+    expect(functions.map(([name]) => name)).toEqual(['load', 'findGpu']);
     const methods = Object.getOwnPropertyNames(Object.getPrototypeOf(engine));
     expect(methods.sort()).toEqual(['abort', 'close', 'constructor', 'release', 'stats', 'submit']);
     const loading = addon.load(config(), weights(), options(), ignore, ignore);
@@ -479,6 +480,27 @@ describe('the native addon', () => {
     await closed;
     await closing.close();
     expect(outcome(() => closing.stats())).toBe('CLOSED');
+  });
+
+  it('looks for a GPU whatever it is given, and in a thread that ends meanwhile', async () => {
+    const gpu = await addon.findGpu();
+    expect(gpu.available).toBeTypeOf('boolean');
+    for (const [, value] of NEVER) expect(await addon.findGpu(value())).toEqual(gpu);
+    for (let round = 0; round < 10; round++) {
+      const worker = new Worker(
+        `const { parentPort, workerData } = require('node:worker_threads');
+        const addon = require('bindings')({ bindings: 'block_attention', module_root: workerData });
+        for (let i = 0; i < 20; i++) void addon.findGpu();
+        parentPort.postMessage('looking');`,
+        { eval: true, workerData: resolve('.') },
+      );
+      await new Promise((done, failed) => {
+        worker.once('message', done);
+        worker.once('error', failed);
+      });
+      await worker.terminate();
+    }
+    await works();
   });
 
   it('aborts a load at any time, with anything', async () => {

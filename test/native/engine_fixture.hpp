@@ -61,6 +61,7 @@ class TestEngine {
     DType weight_dtype = DType::kBF16;
     // Instead of the CPU's.
     std::function<std::unique_ptr<Backend>()> make_backend = {};
+    bool profile = false;
   };
 
   TestEngine(const ModelConfig& config, Options options) {
@@ -73,14 +74,16 @@ class TestEngine {
     const KvShape shape = {config.num_layers, config.num_kv_heads, config.head_dim,
                            backend->kv_dtype(options.kv_dtype)};
     const size_t cache_bytes = backend->kv_page_bytes(shape) * static_cast<size_t>(options.pages);
-    engine_ = std::make_unique<Engine>(
-        config, std::move(backend), std::move(weights),
-        EngineOptions{options.kv_dtype, cache_bytes, options.max_batch_tokens},
-        [this](EventList events) {
-          const std::lock_guard lock(mutex_);
-          reported_.splice(reported_.end(), events);
-          changed_.notify_all();
-        });
+    engine_ = std::make_unique<Engine>(config, std::move(backend), std::move(weights),
+                                       EngineOptions{.kv_dtype = options.kv_dtype,
+                                                     .cache_bytes = cache_bytes,
+                                                     .max_batch_tokens = options.max_batch_tokens,
+                                                     .profile = options.profile},
+                                       [this](EventList events) {
+                                         const std::lock_guard lock(mutex_);
+                                         reported_.splice(reported_.end(), events);
+                                         changed_.notify_all();
+                                       });
   }
   ~TestEngine() { engine_->close(); }
 

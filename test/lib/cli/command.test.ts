@@ -4,9 +4,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { builtDevices, inspectModel } from 'block-attention';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-const SMALL = ['--cache-bytes', '16M', '--threads', '1'];
+const { cuda } = (await inspectModel('models/tiny-rag')).devices;
+/** An addon with CUDA and no GPU says so, unless it is told to take the CPU. */
+const saysNoGpu = !cuda.available && builtDevices().includes('cuda');
+const SIZES = ['--cache-bytes', '16M', '--threads', '1'];
+const SMALL = [...SIZES, ...(saysNoGpu ? ['--device', 'cpu'] : [])];
 
 function start(args: readonly string[]) {
   const child = spawn(process.execPath, ['dist/cli/main.js', ...args], { stdio: 'pipe' });
@@ -130,12 +135,27 @@ describe('block-attention generate', () => {
     );
   });
 
+  it('says why the CPU computes to whom that is news', async () => {
+    const args = ['generate', '--max-tokens', '1', ...SIZES, 'Why?'];
+    const remark = cuda.available ? undefined : `block-attention: computing on the CPU: ${cuda.problem}`;
+    for (const [device, says] of [
+      [['--device', 'auto'], !cuda.available],
+      [['--device', 'cpu'], false],
+      [[], saysNoGpu],
+    ] as const) {
+      const { stderr, code } = await run([...args, ...device]);
+      expect(code).toBe(0);
+      expect(stderr.split('\n').filter((line) => line.includes('CPU'))).toEqual(says ? [remark] : []);
+    }
+  });
+
   it.each([
     [[], 2, /Usage: block-attention/],
     [['generate'], 2, /give --input, or at least one question/],
     [['generate', '--input', '-', 'question'], 2, /no place beside --input/],
     [['generate', '--kv-dtype', 'f16', 'q'], 2, /Allowed choices are bf16, f32/],
     [['generate', '--cache-bytes', 'much', 'q'], 2, /512M or 4G/],
+    [['generate', '--device', 'tpu', 'q'], 2, /Allowed choices are auto, cpu, cuda/],
     [['generate', '--nonsense', 'q'], 2, /unknown option/],
     [['generate', '--model', 'models/none', 'q'], 1, /^block-attention: IO: /],
     [['generate', '--doc', 'none.txt', 'q'], 1, /^block-attention: IO: Cannot read the document none.txt/],

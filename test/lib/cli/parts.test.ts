@@ -2,9 +2,25 @@ import { PassThrough, Readable, Writable } from 'node:stream';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { savings } from '#lib/cli/answer-questions.js';
+import { deviceRemark } from '#lib/cli/device-remark.js';
 import { readLines } from '#lib/cli/lines.js';
 import { Output } from '#lib/cli/output.js';
 import { collect, parseBytes, parseCount, parseNumber } from '#lib/cli/values.js';
+
+describe('the remark on the device', () => {
+  const problem = 'no NVIDIA driver was found';
+  it.each([
+    // A GPU computes, or was not asked for.
+    [{ problem: undefined, built: ['cpu', 'cuda'], asked: true }, undefined],
+    [{ problem: undefined, built: ['cpu'], asked: false }, undefined],
+    [{ problem, built: ['cpu'], asked: false }, undefined],
+    [{ problem, built: ['cpu'], asked: true }, `computing on the CPU: ${problem}`],
+    [{ problem, built: ['cpu', 'cuda'], asked: false }, `computing on the CPU: ${problem}`],
+    [{ problem, built: ['cpu', 'cuda'], asked: true }, `computing on the CPU: ${problem}`],
+  ])('%j: %s', (choice, remark) => {
+    expect(deviceRemark(choice)).toBe(remark);
+  });
+});
 
 describe('values of options', () => {
   it.each([

@@ -2,6 +2,8 @@
  * The engine on a GPU: against `transformers` as on the CPU, and against the CPU token for token. Without a card the tests
  * of device 'cuda' are skipped, and the same kernels run in an emulation on the CPU, over fewer cases.
  */
+import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
 import { BlockAttentionError, Engine } from 'block-attention';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectError } from '../errors.js';
@@ -94,6 +96,27 @@ describe.each(DEVICES)('$device', ({ device, casesOf, skipped }) => {
 
     it('takes keys and values of the type of its activations only', () =>
       expectError(() => Engine.load(TINY_RAG, { device, kvDtype: 'f32' }), 'UNSUPPORTED'));
+  });
+});
+
+describe.skipIf(noEmulation !== undefined)('a GPU that is there', () => {
+  it('is described, in any thread, while the event loop runs', async () => {
+    // No engine asks the addon with the emulation.
+    const addon = createRequire(import.meta.url)('bindings')({
+      bindings: 'block_attention_emulated',
+      module_root: resolve('.'),
+    });
+    expect(addon.devices).toEqual(['cpu', 'cuda-emulated']);
+    const [gpu, again] = await Promise.all([addon.findGpu(), addon.findGpu('ignored', Symbol('ignored'))]);
+    expect(gpu).toEqual({
+      available: true,
+      name: expect.stringMatching(/emulat/i),
+      computeCapability: expect.stringMatching(/^\d+\.\d$/),
+      memoryBytes: expect.any(Number),
+      gemm: 'own GEMM (mma.sync)',
+      gemmProblem: 'there is no cuBLASLt for an emulated GPU',
+    });
+    expect(again).toEqual(gpu);
   });
 });
 

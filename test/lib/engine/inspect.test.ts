@@ -1,6 +1,6 @@
 import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Engine, inspectModel } from 'block-attention';
+import { builtDevices, Engine, inspectModel } from 'block-attention';
 import { describe, expect, it } from 'vitest';
 import { parseModelConfig } from '#lib/model/config.js';
 import { expectedTensors } from '#lib/model/weights.js';
@@ -56,6 +56,21 @@ describe('inspectModel', () => {
     // The engine's cache is cut to whole pages.
     expect(((kv?.cacheTokens ?? 0) * (kv?.bytesPerToken ?? 0)) / cache.capacityBytes).toBeCloseTo(1, 1);
     expect(report).toMatchObject({ supported: true, hasTokenizer: true, hasChatTemplate: true });
+  });
+
+  it('says what GPU there is, as loading does', async () => {
+    await using engine = await Engine.load('models/tiny-rag', { cacheBytes: 1 << 22 });
+    const { cuda } = (await inspectModel('models/tiny-rag')).devices;
+    if (cuda.available) {
+      expect(engine.device).toContain(cuda.name);
+      expect(engine.device).toContain(cuda.gemm);
+    } else {
+      expect(cuda).toEqual({ available: false, problem: engine.deviceProblem });
+    }
+    expect(builtDevices()).toContain('cpu');
+    // The text is the addon's alone where it was built without CUDA.
+    const notBuilt = /no CUDA backend/.test(cuda.available ? '' : cuda.problem);
+    expect(builtDevices().includes('cuda')).toBe(!notBuilt);
   });
 
   it('tells windows of layers and scaled RoPE', async () => {

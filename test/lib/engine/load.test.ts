@@ -54,6 +54,7 @@ describe('loading', () => {
       memoryBytes: memoryBytes(),
       maxBatchTokens: 512,
       maxPositions: parts.config.maxPositions,
+      profile: false,
     });
     expect(progress).toEqual([0.5]);
     expect(await parts.tokenizer?.encode(['a b'])).toHaveLength(1);

@@ -344,7 +344,12 @@ describe('a request that fails', () => {
 describe('load options', () => {
   it('have defaults', () => {
     const { native, signal } = checkLoadOptions(undefined);
-    expect(native).toMatchObject({ device: 'auto', deterministic: false, maxBatchTokens: 512 });
+    expect(native).toMatchObject({
+      device: 'auto',
+      deterministic: false,
+      maxBatchTokens: 512,
+      profile: false,
+    });
     expect(native.kvDtype).toBeUndefined();
     expect(native.cacheBytes).toBeUndefined();
     expect(native.threads).toBeGreaterThan(0);
@@ -363,6 +368,7 @@ describe('load options', () => {
         kvDtype: 'f32',
         cacheBytes: 1000,
         maxBatchTokens: 7,
+        profile: true,
         seed: 5,
         dtype: 'f32',
       }),
@@ -374,6 +380,7 @@ describe('load options', () => {
         kvDtype: 'f32',
         cacheBytes: 1000,
         maxBatchTokens: 7,
+        profile: true,
       },
       seed: 5,
       dtype: 'f32',
@@ -389,6 +396,7 @@ describe('load options', () => {
     [{ cacheBytes: '4G' }, 'INVALID_ARGUMENT', /^cacheBytes/],
     [{ cacheBytes: Number.NaN }, 'INVALID_ARGUMENT', /^cacheBytes/],
     [{ maxBatchTokens: -1 }, 'INVALID_ARGUMENT', /^maxBatchTokens/],
+    [{ profile: 'yes' }, 'INVALID_ARGUMENT', /^profile/],
     [{ onProgress: true }, 'INVALID_ARGUMENT', /^onProgress/],
     [{ signal: 1 }, 'INVALID_ARGUMENT', /^signal/],
     [{ seed: 1 }, 'INVALID_ARGUMENT', /no field "seed"/],

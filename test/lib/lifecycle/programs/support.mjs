@@ -30,6 +30,7 @@ export const OPTIONS = {
   memoryBytes: 1 << 30,
   maxBatchTokens: 128,
   maxPositions: 100_000,
+  profile: false,
 };
 
 /**
