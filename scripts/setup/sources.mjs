@@ -5,7 +5,7 @@ import { root } from './process.mjs';
 /**
  * @param {readonly string[]} folders relative to the root; absent ones are empty
  * @param {RegExp} pattern of file names
- * @returns {string[]} paths relative to the root, sorted
+ * @returns {string[]} paths relative to the root, sorted; none of an installed package, which may have sources, too
  */
 export function filesIn(folders, pattern) {
   return folders
@@ -19,7 +19,6 @@ export function filesIn(folders, pattern) {
         throw error;
       }
     })
-    // Packages that a benchmark compares with have sources of their own.
     .filter((file) => pattern.test(file) && !file.includes('/node_modules/'))
     .sort();
 }
