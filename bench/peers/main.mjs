@@ -8,7 +8,7 @@ import { readGgufHeader } from '../common/gguf-header.mjs';
 import { randomTokens } from '../common/prompts.mjs';
 import { withRandomModel } from '../common/random-model.mjs';
 import { randomOf } from '../common/random.mjs';
-import { measureMemory } from '../kernels/limits.mjs';
+import { hasLimits, measureLimits } from '../kernels/limits.mjs';
 import { SMALL_SCALE, SMALL_SHAPE } from './agreement.mjs';
 import { OURS, PEERS } from './contenders.mjs';
 import { writeGgufModel } from './gguf-model.mjs';
@@ -66,7 +66,10 @@ export const peers = {
     const dtypes = chosenDtypes(own.dtype);
     // The short form installs nothing and starts nothing but this package.
     const engines = short ? [OURS] : [OURS, ...PEERS];
-    const memory = () => (short ? undefined : measureMemory({ device: 'cpu', threads, short }));
+    const memory = async () =>
+      short || !hasLimits('cpu')
+        ? undefined
+        : (await measureLimits({ device: 'cpu', threads, short })).readGBs;
 
     return withFiles(SMALL_SHAPE, SMALL_SCALE, dtypes, progress, (small) =>
       withFiles(shape, undefined, dtypes, progress, async (model) => {

@@ -54,6 +54,8 @@ export async function serve(open) {
     }
     process.stdout.write(`${JSON.stringify({ answer })}\n`);
   }
+  // Nobody asks any more, whatever an open model may wait for.
+  process.exit();
 }
 
 /**
