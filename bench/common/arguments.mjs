@@ -13,6 +13,8 @@ export class UsageError extends Error {}
  * @property {number | undefined} randomWeights seed of random weights of the model's or the shape's config
  * @property {string} device
  * @property {number | undefined} threads
+ * @property {string | undefined} dtype of the weights in memory
+ * @property {string | undefined} kvDtype of cached keys and values
  * @property {string | undefined} json a file that the run is added to
  * @property {boolean} short a form of a few seconds on the tiny model: that it runs, not how fast
  * @property {number | undefined} rounds
@@ -32,6 +34,11 @@ export const COMMON_OPTIONS = {
     type: 'string',
     help: 'NAME: auto, cpu, cuda or (in test builds) cuda-emulated; auto unless said',
   },
+  dtype: {
+    type: 'string',
+    help: 'int8: weights are quantised when they are loaded (as they are stored unless said)',
+  },
+  'kv-dtype': { type: 'string', help: 'bf16, f32 or int8: of cached keys and values; bf16 unless said' },
   threads: { type: 'string', help: 'N: as many as there are cores unless said' },
   json: { type: 'string', help: 'FILE: add the results to this file' },
   short: { type: 'boolean', help: 'a few seconds on the tiny model: that it runs, not how fast' },
@@ -91,6 +98,8 @@ export function parseArguments(args, own) {
       randomWeights: whole('random-weights', 0),
       device: text('device') ?? 'auto',
       threads: whole('threads'),
+      dtype: text('dtype'),
+      kvDtype: text('kv-dtype'),
       json: text('json'),
       short: values.short === true,
       rounds: whole('rounds'),

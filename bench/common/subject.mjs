@@ -20,6 +20,8 @@ const ELEMENT_BYTES = { bf16: 2, f16: 2, f32: 4 };
  * @typedef {object} Subject
  * @property {string} model a folder's name or a shape's
  * @property {boolean} randomWeights
+ * @property {string} [dtype] 'int8' if weights were quantised
+ * @property {string} [kvDtype] if it was asked for
  * @property {string} device as the engine names it, e.g. "cpu avx2, 2 threads"
  * @property {number} weightBytes in memory
  */
@@ -41,11 +43,13 @@ export function chosenModel({ model, shape, short }) {
  * @param {Progress} progress
  * @returns {LoadOptions}
  */
-export function loadOptions({ device, threads }, progress) {
+export function loadOptions({ device, threads, dtype, kvDtype }, progress) {
   return {
     // Which names there are is the engine's to say.
     device: /** @type {LoadOptions['device']} */ (device),
     threads,
+    dtype: /** @type {LoadOptions['dtype']} */ (dtype),
+    kvDtype: /** @type {LoadOptions['kvDtype']} */ (kvDtype),
     onProgress: ({ done, total }) =>
       progress.show(`loading the model: ${10 * Math.floor((10 * done) / total)}%`),
   };
@@ -77,6 +81,8 @@ export async function openEngine(settings, progress, more = {}) {
     subject: {
       model: isFolder ? basename(resolve(chosen.folder)) : chosen.shape,
       randomWeights: random,
+      ...(settings.dtype === undefined ? {} : { dtype: settings.dtype }),
+      ...(settings.kvDtype === undefined ? {} : { kvDtype: settings.kvDtype }),
       device: engine.device,
       weightBytes,
     },

@@ -43,7 +43,9 @@ export function chooseDrawings(records, benchmarks) {
  * @param {Pick<Record, 'machine' | 'subject'>} record
  */
 export function subjectName(record) {
-  return `${record.subject?.model ?? 'none'} ${hardwareOf(record)}`
+  const { model = 'none', dtype = '', kvDtype } = record.subject ?? {};
+  const kv = kvDtype === undefined ? '' : `kv-${kvDtype}`;
+  return `${model} ${dtype} ${kv} ${hardwareOf(record)}`
     .toLowerCase()
     .replace(/[^a-z0-9.]+/g, '-')
     .replace(/^-|-$/g, '');

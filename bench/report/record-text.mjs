@@ -3,6 +3,7 @@ import { renderTable } from '../common/table.mjs';
 
 /** @import { Benchmark } from '../common/benchmark.mjs' */
 /** @import { Record } from '../common/record.mjs' */
+/** @import { Subject } from '../common/subject.mjs' */
 
 /**
  * @param {Record} record
@@ -23,7 +24,7 @@ export function recordText(record, benchmark, pictures = []) {
 /** @param {Record} record */
 function recordLine({ date, commit, machine, subject }) {
   const what = [
-    subject && `${subject.model}${subject.randomWeights ? ' with random weights' : ''} on ${subject.device}`,
+    subject && `${subjectText(subject)} on ${subject.device}`,
     `${machine.cpu}, ${machine.cores} cores, ${Math.round(machine.memoryBytes / 2 ** 30)} GiB, ${machine.platform}, Node ${machine.node}`,
     date.slice(0, 16).replace('T', ' '),
     commit && `commit ${commit}`,
@@ -32,4 +33,12 @@ function recordLine({ date, commit, machine, subject }) {
     ? ` **Measured on a busy machine** (load average ${machine.loadBefore.toFixed(1)} on ${machine.cores} cores before the run): times are too long, ratios unreliable.`
     : '';
   return `${what.filter(Boolean).join('; ')}.${busy}`;
+}
+
+/** @param {Subject} subject */
+export function subjectText({ model, randomWeights, dtype, kvDtype }) {
+  const weights = [randomWeights && 'random', dtype].filter(Boolean).join(' ');
+  return [model, weights && `with ${weights} weights`, kvDtype && `and ${kvDtype} keys and values`]
+    .filter(Boolean)
+    .join(' ');
 }

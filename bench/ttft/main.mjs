@@ -62,8 +62,8 @@ export const ttft = {
   charts: ttftCharts,
 };
 
-/** Of cached keys and values, unless an option of loading says otherwise. */
-const KV_BYTES = 2;
+/** Of an element of cached keys and values. */
+const KV_BYTES = /** @type {Record<string, number>} */ ({ bf16: 2, f32: 4, int8: 1 });
 
 /**
  * With an engine of their own, since taking times costs some.
@@ -87,7 +87,7 @@ async function measureSteps(settings, device, planFor, progress) {
         begin: step.cachedTokens,
         rows: step.rows,
         weightBytes: stepBytes / computedParameters(config),
-        kvBytes: KV_BYTES,
+        kvBytes: KV_BYTES[settings.kvDtype ?? 'bf16'] ?? 2,
       });
       const floor = (/** @type {string} */ op) =>
         limits === undefined ? 0 : floorOf(work[op] ?? [], limits);
