@@ -4,6 +4,7 @@ import { eventLoop } from './event-loop/main.mjs';
 import { kernels } from './kernels/main.mjs';
 import { load } from './load/main.mjs';
 import { peers } from './peers/main.mjs';
+import { quality } from './quality/main.mjs';
 import { throughput } from './throughput/main.mjs';
 import { ttft } from './ttft/main.mjs';
 
@@ -16,4 +17,5 @@ export const benchmarks = new Map([
   ['event-loop', eventLoop],
   ['kernels', kernels],
   ['peers', peers],
+  ['quality', quality],
 ]);

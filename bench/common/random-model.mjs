@@ -28,23 +28,34 @@ const PATTERN_VALUES = 1_000_003;
  * @param {{ scale?: number }} [options] scale: values of matrices are in (-scale, scale)
  * @returns {Promise<T>}
  */
-export async function withRandomModel(shape, use, { scale = 0.02 } = {}) {
-  const folder = await mkdtemp(join(tmpdir(), 'block-attention-'));
-  try {
+export function withRandomModel(shape, use, { scale = 0.02 } = {}) {
+  return withTemporaryFolder(async (folder) => {
     await writeFile(join(folder, 'config.json'), JSON.stringify(configOf(shape)));
     const random = randomPattern(scale);
     const ones = Buffer.from(Uint16Array.from({ length: 4096 }, () => 0x3f80).buffer);
     const bytes = await writeSafetensors(join(folder, 'model.safetensors'), tensorsOf(shape), ({ shape }) =>
       shape.length === 1 ? ones : random,
     );
-    return await use(folder, bytes);
+    return use(folder, bytes);
+  });
+}
+
+/**
+ * @template T
+ * @param {(folder: string) => Promise<T>} use
+ * @returns {Promise<T>} when the folder is removed again
+ */
+export async function withTemporaryFolder(use) {
+  const folder = await mkdtemp(join(tmpdir(), 'block-attention-'));
+  try {
+    return await use(folder);
   } finally {
     await rm(folder, { recursive: true });
   }
 }
 
 /** @param {Shape} shape */
-function configOf(shape) {
+export function configOf(shape) {
   return {
     architectures: [shape.qkNorm ? 'Qwen3ForCausalLM' : 'LlamaForCausalLM'],
     vocab_size: shape.vocabSize,
@@ -65,7 +76,7 @@ function configOf(shape) {
 }
 
 /** @param {Shape} shape @returns {TensorSpec[]} with the names of transformers */
-function tensorsOf(shape) {
+export function tensorsOf(shape) {
   const { hiddenSize, intermediateSize, vocabSize, headDim } = shape;
   const q = shape.numHeads * headDim;
   const kv = shape.numKvHeads * headDim;

@@ -1,4 +1,4 @@
-// Writes a safetensors file of bf16 tensors (https://github.com/huggingface/safetensors): a little-endian u64 length, so
+// Writes a safetensors file (https://github.com/huggingface/safetensors): a little-endian u64 length, so
 // many bytes of JSON, then the data of all tensors in order. Nothing larger than a chunk is held in memory.
 import { open } from 'node:fs/promises';
 
@@ -6,9 +6,10 @@ import { open } from 'node:fs/promises';
  * @typedef {object} TensorSpec
  * @property {string} name
  * @property {readonly number[]} shape
+ * @property {keyof typeof ELEMENT_BYTES} [dtype] BF16 unless said
  */
 
-const ELEMENT_BYTES = 2;
+const ELEMENT_BYTES = { BF16: 2, F32: 4 };
 
 /**
  * @param {string} path
@@ -35,7 +36,8 @@ export async function writeSafetensors(path, tensors, pattern) {
 }
 
 /** @param {TensorSpec} tensor */
-const bytesOf = ({ shape }) => shape.reduce((product, size) => product * size, ELEMENT_BYTES);
+const bytesOf = ({ shape, dtype = 'BF16' }) =>
+  shape.reduce((product, size) => product * size, ELEMENT_BYTES[dtype]);
 
 /** @param {readonly TensorSpec[]} tensors */
 function headerOf(tensors) {
@@ -43,7 +45,8 @@ function headerOf(tensors) {
   const entries = tensors.map((tensor) => {
     const begin = at;
     at += bytesOf(tensor);
-    return [tensor.name, { dtype: 'BF16', shape: tensor.shape, data_offsets: [begin, at] }];
+    const { name, shape, dtype = 'BF16' } = tensor;
+    return [name, { dtype, shape, data_offsets: [begin, at] }];
   });
   const json = JSON.stringify(Object.fromEntries(entries));
   // Spaces at the end put the data on a multiple of 8, as the reference implementation does.

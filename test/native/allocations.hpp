@@ -7,6 +7,23 @@
 
 namespace block_attention::test {
 
+// clang's thread sanitizer links an operator new of its own; g++'s leaves it to us.
+#if defined(__clang__)
+#if __has_feature(thread_sanitizer)
+#define BLOCK_ATTENTION_FOREIGN_NEW
+#endif
+#endif
+#ifdef BLOCK_ATTENTION_FOREIGN_NEW
+inline constexpr bool kSeesAllocations = false;
+#else
+inline constexpr bool kSeesAllocations = true;
+#endif
+
+// At the beginning of a test that needs it.
+#define SKIP_UNLESS_ALLOCATIONS_ARE_SEEN()        \
+  if (!::block_attention::test::kSeesAllocations) \
+  GTEST_SKIP() << "operator new is the thread sanitizer's"
+
 uint64_t allocation_count();
 
 enum class Whose { kEverybody, kThisThread, kOtherThreads };

@@ -87,6 +87,7 @@ std::map<int64_t, std::vector<double>> contents(const EventList& events) {
 }
 
 TEST(EventListTest, NothingIsLostForLackOfMemory) {
+  SKIP_UNLESS_ALLOCATIONS_ARE_SEEN();
   for (const uint64_t count : {uint64_t{1}, uint64_t{3}, FailingAllocations::kAllFurther}) {
     bool happened = true;
     for (uint64_t first = 0; happened; ++first) {

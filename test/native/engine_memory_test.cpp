@@ -111,6 +111,7 @@ bool loads(uint64_t first, uint64_t count) {
 }
 
 TEST_F(EngineMemoryTest, LoadingFailsAtWhateverAllocation) {
+  SKIP_UNLESS_ALLOCATIONS_ARE_SEEN();
   for (const uint64_t count : {uint64_t{1}, FailingAllocations::kAllFurther}) {
     uint64_t first = 0;
     while (!loads(first, count)) ASSERT_LT(++first, 20000u);
@@ -132,6 +133,7 @@ bool submits(Engine& engine, uint64_t first) {
 }
 
 TEST_F(EngineMemoryTest, SubmittingTakesUpAllOrNone) {
+  SKIP_UNLESS_ALLOCATIONS_ARE_SEEN();
   TestEngine engine(small_config(), kOptions);
   uint64_t first = 0;
   while (!submits(engine.engine(), first)) {
@@ -171,6 +173,7 @@ bool computes(uint64_t first, uint64_t count, const std::vector<Outcome>& expect
 }
 
 TEST_F(EngineMemoryTest, OneFailedAllocationCostsAtMostOneSequence) {
+  SKIP_UNLESS_ALLOCATIONS_ARE_SEEN();
   uint64_t first = 0;
   uint64_t costly = 0;
   int victims = 0;
@@ -183,6 +186,7 @@ TEST_F(EngineMemoryTest, OneFailedAllocationCostsAtMostOneSequence) {
 }
 
 TEST_F(EngineMemoryTest, EverySequenceEndsWhenNoMemoryIsLeftAtAll) {
+  SKIP_UNLESS_ALLOCATIONS_ARE_SEEN();
   uint64_t first = 0;
   int victims = 0;
   while (computes(first, FailingAllocations::kAllFurther, expected_, victims) && !HasFailure()) {

@@ -95,6 +95,7 @@ TEST_P(CpuSamplingTest, RowsDoNotKnowTheirBatchOrThreads) {
 }
 
 TEST_P(CpuSamplingTest, AllocatesNothingAfterWarmUp) {
+  SKIP_UNLESS_ALLOCATIONS_ARE_SEEN();
   ThreadPool pool(1);
   Sampler sampler(GetParam(), pool);
   Random random(28);
