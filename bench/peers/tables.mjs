@@ -169,7 +169,9 @@ function decoding({ figures, contenders, readGBs, leftOut, threads }) {
     notes: [
       ...(readGBs === undefined
         ? []
-        : [`Fastest streaming read in the same run: ${number(readGBs)} GB/s. ${threads} threads each.`]),
+        : [
+            `Fastest streaming read in the same run: ${number(readGBs)} GB/s. ${threads} ${threads === 1 ? 'thread' : 'threads'} each.`,
+          ]),
       ...leftOut.map(({ name, reason }) => `Left out: ${name}: ${reason}.`),
     ],
   };
