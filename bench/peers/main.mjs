@@ -131,11 +131,13 @@ export const peers = {
 };
 
 /** @param {Settings} settings @returns {{ name: string, shape: Shape }} */
-function chosenShape({ model, shape, short, device }) {
+function chosenShape({ model, shape, short, device, kvDtype }) {
   if (model !== undefined)
     throw new UsageError('peers takes --shape: all contenders get the same random weights');
   if (device !== 'auto' && device !== 'cpu')
     throw new UsageError(`--device ${device}: peers measures the CPU only`);
+  if (kvDtype !== undefined)
+    throw new UsageError('--kv-dtype: keys and values of all contenders have 16 bits here');
   if (short && shape === undefined) return { name: 'a small shape', shape: SHORT_SHAPE };
   const name = shape ?? DEFAULT_SHAPE;
   if (!SHAPE_NAMES.some((known) => known === name))
