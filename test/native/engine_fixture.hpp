@@ -59,6 +59,9 @@ class TestEngine {
     std::optional<DType> kv_dtype = {};
     Isa isa = default_isa();
     DType weight_dtype = DType::kBF16;
+    WeightFormat weight_format = WeightFormat::kStored;
+    // Instead of random ones of weight_dtype.
+    std::function<std::unique_ptr<WeightSource>()> make_weights = {};
     // Instead of the CPU's.
     std::function<std::unique_ptr<Backend>()> make_backend = {};
     bool profile = false;
@@ -68,9 +71,11 @@ class TestEngine {
     std::unique_ptr<Backend> backend = options.make_backend
                                            ? options.make_backend()
                                            : make_cpu_backend(options.threads, options.isa);
-    RandomWeights source(config, 7, options.weight_dtype);
+    const std::unique_ptr<WeightSource> source =
+        options.make_weights ? options.make_weights()
+                             : std::make_unique<RandomWeights>(config, 7, options.weight_dtype);
     ModelWeights weights =
-        load_weights(config, source, *backend, WeightFormat::kStored, [](size_t, size_t) {});
+        load_weights(config, *source, *backend, options.weight_format, [](size_t, size_t) {});
     const KvShape shape = {config.num_layers, config.num_kv_heads, config.head_dim,
                            backend->kv_dtype(options.kv_dtype)};
     const size_t cache_bytes = backend->kv_page_bytes(shape) * static_cast<size_t>(options.pages);
