@@ -68,21 +68,19 @@ HWY_NOINLINE void score_rows(const T* const* panels, const T* const* ahead, int3
                                                        scores);
 }
 
-// Outputs of kRows rows over the keys of `range`, from the widened values.
-template <int32_t kRows>
-HWY_NOINLINE void output_rows(const float* values, KeyRange range, int32_t head_dim,
-                              const Scratch& scratch) {
-  const int32_t stride = padded_head_dim(head_dim);
-  output_vectors<kRows, tile_vectors(kRows), false, float>(
-      scratch.scores + range.first, values + range.first * stride, nullptr, stride / kLanes, stride,
-      range.last - range.first, true, scratch.outputs);
+// Outputs of kRows rows over the keys of `range`; pages[0] is that of key range.first.
+template <int32_t kRows, typename T>
+HWY_NOINLINE void output_rows(const T* const* pages, int32_t stride, KeyRange range,
+                              int32_t head_dim, const Scratch& scratch) {
+  const PagedValues<T> values = {pages, stride, range.first % kPanel, range.last - range.first};
+  paged_output_vectors<kRows, tile_vectors(kRows), T>(
+      scratch.scores + range.first, values, 0, padded_head_dim(head_dim) / kLanes, scratch.outputs);
 }
 
-// The same page by page from the pool: a page comes from memory once, in the order in which it lies
-// there. pages[0] is that of key range.first.
+// The same page by page: a page comes from memory once, in the order in which it lies there.
 template <int32_t kRows, typename T>
-HWY_NOINLINE void output_rows_paged(const T* const* pages, const T* const* ahead, KeyRange range,
-                                    int32_t head_dim, const Scratch& scratch) {
+HWY_NOINLINE void output_rows_once(const T* const* pages, const T* const* ahead, KeyRange range,
+                                   int32_t head_dim, const Scratch& scratch) {
   const int32_t vectors = padded_head_dim(head_dim) / kLanes;
   int32_t page = 0;
   for (int32_t key = range.first; key < range.last; ++page) {
@@ -203,9 +201,18 @@ void fold_rows(int32_t head_dim, float* const* states, const float* outputs, int
   }
 }
 
-// One tile of rows against the cut; kPaged: straight from the pages, else from the widened copy.
-template <int32_t kRows, bool kPaged, typename T>
-HWY_NOINLINE void attend_tile(const AttentionShape& shape, const T* const* k, const T* const* v,
+// The pages of a cut as one type, or what they were widened to.
+template <typename T>
+struct Pages {
+  const T* k[kCutPages];
+  const T* v[kCutPages];
+  int32_t value_stride;  // between slots of v
+};
+
+// One tile of rows against the cut. kOnce: no other tile needs the pages, which come from memory;
+// else they stay in the cache.
+template <int32_t kRows, bool kOnce, typename T>
+HWY_NOINLINE void attend_tile(const AttentionShape& shape, const Pages<T>& pages,
                               const T* const* next_k, const AttentionRow* rows,
                               const Scratch& scratch) {
   KeyRange keys = {kCutKeys, 0};
@@ -221,10 +228,10 @@ HWY_NOINLINE void attend_tile(const AttentionShape& shape, const T* const* k, co
   const int32_t count = panels.last - panels.first;
   float* scores = scratch.scores + panels.first * kPanel;
   const T* order[2 * kCutPages + kPagesAhead];  // in which the pages are read
-  if constexpr (kPaged) {
+  if constexpr (kOnce) {
     for (int32_t p = 0; p < count; ++p) {
-      order[p] = k[panels.first + p];
-      order[count + p] = v[panels.first + p];
+      order[p] = pages.k[panels.first + p];
+      order[count + p] = pages.v[panels.first + p];
     }
     for (int32_t p = 0; p < kPagesAhead; ++p) {
       order[2 * count + p] = next_k[p] == nullptr ? order[2 * count - 1] : next_k[p];
@@ -232,8 +239,8 @@ HWY_NOINLINE void attend_tile(const AttentionShape& shape, const T* const* k, co
     score_rows<kRows, true, T>(order, order + kPagesAhead, count, shape.head_dim, scratch.query,
                                scores);
   } else {
-    score_rows<kRows, false, T>(k + panels.first, nullptr, count, shape.head_dim, scratch.query,
-                                scores);
+    score_rows<kRows, false, T>(pages.k + panels.first, nullptr, count, shape.head_dim,
+                                scratch.query, scores);
   }
 
   HWY_ALIGN float maxima[16];
@@ -244,66 +251,57 @@ HWY_NOINLINE void attend_tile(const AttentionShape& shape, const T* const* k, co
   }
   for (int32_t r = kRows; r < 16; ++r) maxima[r] = sums[r] = 0;
 
-  if constexpr (kPaged) {
-    output_rows_paged<kRows, T>(order + count, order + count + kPagesAhead, keys, shape.head_dim,
-                                scratch);
+  if constexpr (kOnce) {
+    output_rows_once<kRows, T>(order + count, order + count + kPagesAhead, keys, shape.head_dim,
+                               scratch);
   } else {
-    output_rows<kRows>(scratch.values, keys, shape.head_dim, scratch);
+    output_rows<kRows, T>(pages.v + panels.first, pages.value_stride, keys, shape.head_dim,
+                          scratch);
   }
   fold_rows(shape.head_dim, states, scratch.outputs, kOutputStride, maxima, sums, kRows);
 }
 
-template <int32_t kRows, bool kPaged, typename T>
-HWY_INLINE void attend_up_to(const AttentionShape& shape, const T* const* k, const T* const* v,
+template <int32_t kRows, bool kOnce, typename T>
+HWY_INLINE void attend_up_to(const AttentionShape& shape, const Pages<T>& pages,
                              const T* const* next_k, const AttentionRow* rows, int32_t count,
                              const Scratch& scratch) {
   if (count == kRows) {
-    attend_tile<kRows, kPaged, T>(shape, k, v, next_k, rows, scratch);
+    attend_tile<kRows, kOnce, T>(shape, pages, next_k, rows, scratch);
   } else if constexpr (kRows > 1) {
-    attend_up_to<kRows - 1, kPaged, T>(shape, k, v, next_k, rows, count, scratch);
+    attend_up_to<kRows - 1, kOnce, T>(shape, pages, next_k, rows, count, scratch);
+  }
+}
+
+// Integers are widened once for all tiles: the keys of `range`, and their values. (16-bit pages are
+// widened by every tile as it loads them: that is quicker than a copy, whose float32 would not stay
+// in the first cache level.)
+void widen_cut(const AttentionCut& cut, KeyRange range, int32_t head_dim, const Scratch& scratch,
+               Pages<float>& wide) {
+  const int32_t padded = padded_head_dim(head_dim);
+  wide.value_stride = padded;
+  for (int32_t p = range.first / kPanel; p * kPanel < range.last; ++p) {
+    float* keys = scratch.keys + p * kPanel * head_dim;
+    float* values = scratch.values + p * kPanel * padded;
+    wide.k[p] = keys;
+    wide.v[p] = values;
+    load_int8_slots(static_cast<const int8_t*>(cut.k[p]), int8_scales(cut.k[p], head_dim), head_dim,
+                    keys);
+    // Slots outside the range are not looked at: they may hold anything.
+    const int32_t begin = p * kPanel < range.first ? range.first % kPanel : 0;
+    const int32_t end = (p + 1) * kPanel > range.last ? range.last - p * kPanel : kPanel;
+    const int8_t* from = static_cast<const int8_t*>(cut.v[p]);
+    const float* scales = int8_scales(cut.v[p], head_dim);
+    for (int32_t slot = begin; slot < end; ++slot)
+      load_int8(from + slot * head_dim, scales[slot], padded, values + slot * padded);
   }
 }
 
 template <typename T>
-void widen(const T* from, int32_t count, float* to) {
-  const F32 d;
-  for (int32_t i = 0; i < count; i += kLanes) hn::Store(load_f32(from + i), d, to + i);
-}
-
-template <typename T>
-void widen_keys(const void* page, int32_t head_dim, float* to) {
-  widen(static_cast<const T*>(page), kPanel * head_dim, to);
-}
-template <>
-void widen_keys<int8_t>(const void* page, int32_t head_dim, float* to) {
-  load_int8_slots(static_cast<const int8_t*>(page), int8_scales(page, head_dim), head_dim, to);
-}
-
-// The values of one slot, and what stands behind them up to the padded size.
-template <typename T>
-void widen_values(const void* page, int32_t slot, int32_t head_dim, float* to) {
-  widen(static_cast<const T*>(page) + slot * head_dim, padded_head_dim(head_dim), to);
-}
-template <>
-void widen_values<int8_t>(const void* page, int32_t slot, int32_t head_dim, float* to) {
-  load_int8(static_cast<const int8_t*>(page) + slot * head_dim, int8_scales(page, head_dim)[slot],
-            padded_head_dim(head_dim), to);
-}
-
-// Widens the keys of `range` and their values, and says where.
-template <typename T>
-void widen_cut(const AttentionCut& cut, KeyRange range, int32_t head_dim, const Scratch& scratch,
-               const float** panels) {
-  const int32_t padded = padded_head_dim(head_dim);
-  for (int32_t p = range.first / kPanel; p * kPanel < range.last; ++p) {
-    float* to = scratch.keys + p * kPanel * head_dim;
-    widen_keys<T>(cut.k[p], head_dim, to);
-    panels[p] = to;
-    // Slots outside the range are not looked at: they may hold anything.
-    const int32_t begin = p * kPanel < range.first ? range.first : p * kPanel;
-    const int32_t end = (p + 1) * kPanel > range.last ? range.last : (p + 1) * kPanel;
-    for (int32_t key = begin; key < end; ++key)
-      widen_values<T>(cut.v[p], key - p * kPanel, head_dim, scratch.values + key * padded);
+void typed_pages(const AttentionCut& cut, int32_t head_dim, Pages<T>& pages) {
+  pages.value_stride = head_dim;
+  for (int32_t p = 0; p < kCutPages; ++p) {
+    pages.k[p] = static_cast<const T*>(cut.k[p]);
+    pages.v[p] = static_cast<const T*>(cut.v[p]);
   }
 }
 
@@ -319,40 +317,22 @@ void prefetch_pages(const AttentionCut& cut, int32_t first, int32_t last, int32_
   }
 }
 
-// A few rows, straight from the pages.
+// So few rows that they are one tile: pages go by once.
 template <typename T>
-void attend_paged(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
-                  const AttentionRow* rows, int32_t count, const Scratch& scratch) {
-  const T* k[kCutPages];
-  const T* v[kCutPages];
+void attend_once(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+                 const AttentionRow* rows, int32_t count, const Scratch& scratch) {
+  Pages<T> pages;
+  typed_pages(cut, shape.head_dim, pages);
   const T* next_k[kPagesAhead];
-  for (int32_t p = 0; p < kCutPages; ++p) {
-    k[p] = static_cast<const T*>(cut.k[p]);
-    v[p] = static_cast<const T*>(cut.v[p]);
-  }
-  for (int32_t p = 0; p < kPagesAhead; ++p) {
+  for (int32_t p = 0; p < kPagesAhead; ++p)
     next_k[p] = next == nullptr ? nullptr : static_cast<const T*>(next->k[p]);
-  }
-  attend_up_to<kMaxTileRows, true, T>(shape, k, v, next_k, rows, count, scratch);
+  attend_up_to<kMaxTileRows, true, T>(shape, pages, next_k, rows, count, scratch);
 }
 
+// Tile by tile; the next cut's pages are asked for meanwhile.
 template <typename T>
-void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+void attend_tiles(const AttentionShape& shape, const Pages<T>& pages, const AttentionCut* next,
                   const AttentionRow* rows, int32_t count, const Scratch& scratch) {
-  // Integers are widened for a few rows, too.
-  if constexpr (sizeof(T) > 1) {
-    if (count <= kMaxTileRows) {
-      attend_paged<T>(shape, cut, next, rows, count, scratch);
-      return;
-    }
-  }
-  KeyRange keys = {kCutKeys, 0};
-  for (int32_t r = 0; r < count; ++r) {
-    if (rows[r].first < keys.first) keys.first = rows[r].first;
-    if (rows[r].last > keys.last) keys.last = rows[r].last;
-  }
-  const float* panels[kCutPages];
-  widen_cut<T>(cut, keys, shape.head_dim, scratch, panels);
   int32_t page = 0;
   for (int32_t r = 0; r < count; r += kMaxTileRows) {
     const int32_t end = r + kMaxTileRows < count ? r + kMaxTileRows : count;
@@ -361,8 +341,31 @@ void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const At
       prefetch_pages(*next, page, to, shape.head_dim);
       page = to;
     }
-    attend_up_to<kMaxTileRows, false, float>(shape, panels, nullptr, nullptr, rows + r, end - r,
-                                             scratch);
+    attend_up_to<kMaxTileRows, false, T>(shape, pages, nullptr, rows + r, end - r, scratch);
+  }
+}
+
+void attend_int8(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+                 const AttentionRow* rows, int32_t count, const Scratch& scratch) {
+  KeyRange keys = {kCutKeys, 0};
+  for (int32_t r = 0; r < count; ++r) {
+    if (rows[r].first < keys.first) keys.first = rows[r].first;
+    if (rows[r].last > keys.last) keys.last = rows[r].last;
+  }
+  Pages<float> wide;
+  widen_cut(cut, keys, shape.head_dim, scratch, wide);
+  attend_tiles(shape, wide, next, rows, count, scratch);
+}
+
+template <typename T>
+void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+                  const AttentionRow* rows, int32_t count, const Scratch& scratch) {
+  if (count <= kMaxTileRows) {
+    attend_once<T>(shape, cut, next, rows, count, scratch);
+  } else {
+    Pages<T> pages;
+    typed_pages(cut, shape.head_dim, pages);
+    attend_tiles(shape, pages, next, rows, count, scratch);
   }
 }
 
@@ -376,7 +379,7 @@ void attend(const AttentionShape& shape, const AttentionCut& cut, const Attentio
   if (cut.dtype == DType::kBF16) {
     attend_typed<uint16_t>(shape, cut, next, rows, count, parts);
   } else if (cut.dtype == DType::kI8) {
-    attend_typed<int8_t>(shape, cut, next, rows, count, parts);
+    attend_int8(shape, cut, next, rows, count, parts);
   } else {
     attend_typed<float>(shape, cut, next, rows, count, parts);
   }

@@ -127,6 +127,64 @@ HWY_INLINE void output_tile(const float* weights, const T* values, const T* ahea
   }
 }
 
+// The keys of a tile as they lie in pages: the first is in slot `slot` of pages[0].
+template <typename T>
+struct PagedValues {
+  const T* const* pages;
+  int32_t stride;  // between slots
+  int32_t slot;
+  int32_t keys;
+};
+
+// outputs[row] = sum over the keys of weights[row][key] * value, for kVectors vectors of dims from
+// `dim` on.
+template <int32_t kRows, int32_t kVectors, typename T>
+HWY_INLINE void paged_output_tile(const float* weights, const PagedValues<T>& values, int32_t dim,
+                                  float* outputs) {
+  const F32 d;
+  V sums[kRows][kVectors];
+  for (int32_t r = 0; r < kRows; ++r) {
+    for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::Zero(d);
+  }
+  const T* const* page = values.pages;
+  int32_t slot = values.slot;
+  const int32_t stride = values.stride;
+  for (int32_t left = values.keys; left > 0;) {
+    const int32_t keys = left < kPanel - slot ? left : kPanel - slot;
+    const T* at = *page++ + slot * stride + dim;
+    for (int32_t i = 0; i < keys; ++i) {
+      V v[kVectors];
+      for (int32_t j = 0; j < kVectors; ++j) v[j] = load_f32(at + j * kLanes);
+      at += stride;
+      for (int32_t r = 0; r < kRows; ++r) {
+        const V p = hn::Set(d, weights[r * kScoreStride + i]);
+        for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::MulAdd(p, v[j], sums[r][j]);
+      }
+    }
+    weights += keys;
+    left -= keys;
+    slot = 0;
+  }
+  for (int32_t r = 0; r < kRows; ++r) {
+    for (int32_t j = 0; j < kVectors; ++j) {
+      hn::Store(sums[r][j], d, outputs + r * kOutputStride + dim + j * kLanes);
+    }
+  }
+}
+
+template <int32_t kRows, int32_t kVectors, typename T>
+HWY_INLINE void paged_output_vectors(const float* weights, const PagedValues<T>& values,
+                                     int32_t dim, int32_t vectors, float* outputs) {
+  while (vectors >= kVectors) {
+    paged_output_tile<kRows, kVectors, T>(weights, values, dim, outputs);
+    dim += kVectors * kLanes;
+    vectors -= kVectors;
+  }
+  if constexpr (kVectors > kPanelVectors) {
+    paged_output_vectors<kRows, kVectors / 2, T>(weights, values, dim, vectors, outputs);
+  }
+}
+
 template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
 HWY_INLINE void output_vectors(const float* weights, const T* values, const T* ahead,
                                int32_t vectors, int32_t stride, int32_t keys, bool first,
