@@ -63,12 +63,16 @@ export const quality = {
 };
 
 /** @param {Settings} settings */
-function checkSettings({ shape, randomWeights, device }) {
+function checkSettings({ shape, randomWeights, device, dtype, kvDtype }) {
   if (shape !== undefined || randomWeights !== undefined) {
     throw new UsageError('quality takes no --shape or --random-weights: it has random models of its own');
   }
-  if (device !== 'auto' && device !== 'cpu')
+  if (dtype !== undefined || kvDtype !== undefined) {
+    throw new UsageError('quality takes no --dtype or --kv-dtype: it compares all of them');
+  }
+  if (device !== 'auto' && device !== 'cpu') {
     throw new UsageError(`--device ${device}: int8 is on the CPU only`);
+  }
 }
 
 /**

@@ -55,7 +55,8 @@ function changeCells(changes) {
  * @param {number | undefined} correct
  */
 function notes(prompts, correct) {
-  const measure = `KL of the first token's distribution from that of the stored weights with f32 keys and values, nats; ± one standard error of the mean.`;
+  const measure =
+    "KL of the first token's distribution from that of the stored weights with f32 keys and values, nats; ± one standard error of the mean. Q8_0 rounds weights alone; what it does with activations, too, as in llama.cpp: test/native/int8_quality_test.cpp.";
   if (correct === undefined) return [measure];
   const share = correct / prompts;
   const error = Math.sqrt(prompts * share * (1 - share));
