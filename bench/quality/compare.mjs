@@ -46,6 +46,22 @@ export function divergenceOf(reference, answers) {
 }
 
 /**
+ * The mean divergence to that of the yardstick, over the same prompts, and one standard error of it.
+ *
+ * @param {readonly Answer[]} reference
+ * @param {readonly Answer[]} yardstick
+ * @param {readonly Answer[]} answers
+ */
+export function ratioOf(reference, yardstick, answers) {
+  const own = pairs(reference, answers).map(([a, b]) => divergence(a.logprobs, b.logprobs));
+  const theirs = pairs(reference, yardstick).map(([a, b]) => divergence(a.logprobs, b.logprobs));
+  const sum = theirs.reduce((total, value) => total + value, 0);
+  const ratio = own.reduce((total, value) => total + value, 0) / sum;
+  const squares = pairs(own, theirs).reduce((total, [a, b]) => total + (a - ratio * b) ** 2, 0);
+  return { ratio, ratioError: Math.sqrt(squares) / sum };
+}
+
+/**
  * @param {readonly Answer[]} reference
  * @param {readonly Answer[]} answers
  * @returns {Changes}

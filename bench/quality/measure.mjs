@@ -1,7 +1,7 @@
 // Answers of the reference, of the yardstick and of what is offered instead, over the same prompts.
 import { Engine } from 'block-attention';
 import { withTemporaryFolder } from '../common/random-model.mjs';
-import { changesOf, divergenceOf } from './compare.mjs';
+import { changesOf, divergenceOf, ratioOf } from './compare.mjs';
 import { isRight } from './answers.mjs';
 import { writeQ8Model } from './q8-model.mjs';
 
@@ -30,6 +30,7 @@ import { writeQ8Model } from './q8-model.mjs';
  * @property {string} variant
  * @property {Divergence} divergence
  * @property {number} ratio of the mean to the yardstick's
+ * @property {number} ratioError one standard error of it
  * @property {Changes | undefined} changes undefined where nobody knows what is right
  */
 
@@ -85,7 +86,7 @@ export async function measureCase({ name, models, vocabSize }, { threads }, prog
     });
   }
   const known = reference.every(({ right }) => right !== undefined);
-  const divergences = answers.map((of) => divergenceOf(reference, of));
+  const yardstick = answers[0] ?? [];
   return {
     device: about.device,
     weightBytes: about.weightBytes,
@@ -95,12 +96,12 @@ export async function measureCase({ name, models, vocabSize }, { threads }, prog
       prompts: reference.length,
       correct: known ? reference.filter(({ right }) => right).length : undefined,
       rows: VARIANTS.map((variant, index) => {
-        const divergence = /** @type {Divergence} */ (divergences[index]);
+        const own = answers[index] ?? [];
         return {
           variant: variant.name,
-          divergence,
-          ratio: divergence.mean / /** @type {Divergence} */ (divergences[0]).mean,
-          changes: known ? changesOf(reference, answers[index] ?? []) : undefined,
+          divergence: divergenceOf(reference, own),
+          ...ratioOf(reference, yardstick, own),
+          changes: known ? changesOf(reference, own) : undefined,
         };
       }),
     },
@@ -114,7 +115,7 @@ export async function measureCase({ name, models, vocabSize }, { threads }, prog
  * @param {number} vocabSize
  * @param {() => void} onAnswer
  */
-async function askAll(folder, options, prompts, vocabSize, onAnswer) {
+export async function askAll(folder, options, prompts, vocabSize, onAnswer) {
   const engine = await Engine.load(folder, options);
   try {
     /** @type {Answer[]} */

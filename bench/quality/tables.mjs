@@ -28,7 +28,7 @@ export function qualityTables({ cases }) {
       `${small(row.divergence.mean)} ± ${small(row.divergence.standardError)}`,
       small(row.divergence.median),
       small(row.divergence.greatest),
-      number(row.ratio),
+      row.variant === YARDSTICK ? '' : `${number(row.ratio)} ± ${number(row.ratioError)}`,
       ...(row.changes === undefined ? [] : changeCells(row.changes)),
       row.variant === YARDSTICK ? '' : verdict(row),
     ]),

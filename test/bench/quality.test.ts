@@ -12,6 +12,7 @@ import {
   changesOf,
   divergence,
   divergenceOf,
+  ratioOf,
   withinNoise,
 } from '../../bench/quality/compare.mjs';
 import { bfloat16Bits, fromBfloat16 } from '../../bench/quality/float-bits.mjs';
@@ -50,6 +51,10 @@ it('sums up divergences', () => {
     expect(value).toBeCloseTo(expected, 12);
   }
   expect(() => divergenceOf(reference, other.slice(1))).toThrow(RangeError);
+  // (6 + 2 + 1) / (1 + 2 + 6), and the errors of 5, 0 and -5.
+  const { ratio, ratioError } = ratioOf(reference, other, other.toReversed());
+  expect(ratio).toBeCloseTo(1, 12);
+  expect(ratioError).toBeCloseTo(Math.sqrt(50) / 9, 12);
 });
 
 it('counts what is right as SQuAD does', () => {
@@ -69,7 +74,11 @@ it('counts changes, and when they are noise', () => {
 });
 
 it('gives a verdict for each row', () => {
-  const row = { variant: 'x', divergence: { mean: 1, standardError: 0, median: 1, greatest: 1 } };
+  const row = {
+    variant: 'x',
+    ratioError: 0.1,
+    divergence: { mean: 1, standardError: 0, median: 1, greatest: 1 },
+  };
   const changes = { correct: 1, gained: 0, lost: 9 };
   expect(verdict({ ...row, ratio: 1.5, changes: undefined })).toBe('kept');
   expect(verdict({ ...row, ratio: 1.51, changes: undefined })).toBe('missed: above 1.5');
