@@ -21,6 +21,7 @@
  * @property {(context: Context) => Promise<{ subject?: Subject, results: unknown }>} run results can be written as JSON
  * @property {(results: any) => Table[]} tables of the results of `run`, also after they were read from a file
  * @property {(record: RunRecord) => Chart[]} [charts] of a record of it
+ * @property {boolean} [untimed] its figures are the same on a busy machine
  */
 
 export {};

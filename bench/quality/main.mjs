@@ -60,6 +60,7 @@ export const quality = {
     return { ...measured, results: { cases: results } };
   },
   tables: qualityTables,
+  untimed: true,
 };
 
 /** @param {Settings} settings */

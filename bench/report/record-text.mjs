@@ -15,7 +15,7 @@ export function recordText(record, benchmark, pictures = []) {
   const tables = benchmark.tables(record.results).map((table) => `${renderTable(table)}\n`);
   return [
     `## ${record.benchmark}\n`,
-    `${recordLine(record)}\n`,
+    `${recordLine(record)}${benchmark.untimed ? '' : busyRemark(record)}\n`,
     ...pictures.map((picture) => `${picture}\n`),
     ...tables,
   ].join('\n');
@@ -29,10 +29,14 @@ function recordLine({ date, commit, machine, subject }) {
     date.slice(0, 16).replace('T', ' '),
     commit && `commit ${commit}`,
   ];
-  const busy = machine.busy
+  return `${what.filter(Boolean).join('; ')}.`;
+}
+
+/** @param {Record} record */
+function busyRemark({ machine }) {
+  return machine.busy
     ? ` **Measured on a busy machine** (load average ${machine.loadBefore.toFixed(1)} on ${machine.cores} cores before the run): times are too long, ratios unreliable.`
     : '';
-  return `${what.filter(Boolean).join('; ')}.${busy}`;
 }
 
 /** @param {Subject} subject */

@@ -38,6 +38,11 @@ it('adds records to a file and reports them', () => {
   expect(quiet).toMatch(/\| waiting \| +100 \| +98\.0 \| +2\.0% \| +0\.0% \| +4\.0% \|/);
 });
 
+it('says nothing of a busy machine where no time was taken', () => {
+  const quality = { ...record, benchmark: 'quality', results: { cases: [] } };
+  expect(reportText([quality])).not.toContain('busy');
+});
+
 it('refuses files that hold no results, and to report nothing', async () => {
   const file = join(folder, 'other.json');
   writeFileSync(file, '{}');
