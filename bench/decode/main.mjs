@@ -1,5 +1,5 @@
 // `decode`: tokens per second at 1 and 8 streams, and how near the reading of the weights comes to the rate of memory.
-import { availableParallelism } from 'node:os';
+import { defaultThreads } from '#lib/engine/threads.js';
 import { wholeNumber, wholeNumbers } from '../common/arguments.mjs';
 import { number, percent, spread } from '../common/format.mjs';
 import { randomOf } from '../common/random.mjs';
@@ -29,7 +29,7 @@ export const decode = {
     const { short, seconds } = settings;
     const { device } = settings;
     const memory = async () =>
-      (await measureLimits({ device, threads: settings.threads ?? availableParallelism(), short })).readGBs;
+      (await measureLimits({ device, threads: settings.threads ?? defaultThreads(), short })).readGBs;
     progress.show('decode: the streaming rate of memory');
     const before = await memory();
     const { engine, subject, stepBytes } = await openEngine(settings, progress);

@@ -1,6 +1,6 @@
 // `kernels`: each op beside the limits of the machine, measured in the same run by the native programs of bench/native.
 import { execFile } from 'node:child_process';
-import { availableParallelism } from 'node:os';
+import { defaultThreads } from '#lib/engine/threads.js';
 import { promisify } from 'node:util';
 import { benchPrograms, buildPrograms, GPU_PROGRAMS, pathOf } from './build.mjs';
 import { parseOutput } from './parse.mjs';
@@ -62,7 +62,7 @@ function callsOf({ device, threads, short }) {
   const gpu = GPU_PROGRAMS[device];
   if (gpu !== undefined) return [{ program: gpu.program, args: short ? ['--short', '1'] : [] }];
   const variants = short ? CALLS.short : CALLS.full;
-  const common = ['--threads', String(threads ?? availableParallelism())];
+  const common = ['--threads', String(threads ?? defaultThreads())];
   return benchPrograms().flatMap((program) =>
     (variants[program] ?? [[]]).map((args) => ({ program, args: [...common, ...args] })),
   );

@@ -1,5 +1,5 @@
 // `peers`: this package beside node-llama-cpp and transformers, on the same random weights and the same prompts.
-import { availableParallelism } from 'node:os';
+import { defaultThreads } from '#lib/engine/threads.js';
 import { join } from 'node:path';
 import { SHAPE_NAMES } from 'block-attention';
 import { namedShape } from '#lib/model/shapes.js';
@@ -51,7 +51,7 @@ export const peers = {
   async run({ settings, own, progress }) {
     const { short } = settings;
     const { name, shape } = chosenShape(settings);
-    const threads = settings.threads ?? availableParallelism();
+    const threads = settings.threads ?? defaultThreads();
     const random = randomOf(settings.seed);
     const plan = {
       lengths: wholeNumbers(own.lengths ?? (short ? '16,64' : '50,512,2K'), 'lengths'),

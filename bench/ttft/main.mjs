@@ -1,5 +1,5 @@
 // `ttft`: the paper's table on this machine, and where the time of a warm request goes.
-import { availableParallelism } from 'node:os';
+import { defaultThreads } from '#lib/engine/threads.js';
 import { computedParameters } from '#lib/engine/flops.js';
 import { UsageError, wholeNumbers } from '../common/arguments.mjs';
 import { randomOf } from '../common/random.mjs';
@@ -75,7 +75,7 @@ const KV_BYTES = /** @type {Record<string, number>} */ ({ bf16: 2, f32: 4, int8:
  * @returns {Promise<StepRow[]>} for each length
  */
 async function measureSteps(settings, device, planFor, progress) {
-  const { threads = availableParallelism(), short } = settings;
+  const { threads = defaultThreads(), short } = settings;
   const kind = settings.device === 'auto' && device.startsWith('cuda') ? 'cuda' : settings.device;
   progress.show('ttft: the limits of the machine');
   const limits = hasLimits(kind) ? await measureLimits({ device: kind, threads, short }) : undefined;

@@ -1,5 +1,5 @@
 /** Options of loading a model, and their defaults. */
-import { availableParallelism, totalmem } from 'node:os';
+import { totalmem } from 'node:os';
 import type { Device, DType, KvDType, NativeEngineOptions, NativeLoadProgress } from '../native.js';
 import {
   checkBoolean,
@@ -10,6 +10,7 @@ import {
   checkSignal,
   optional,
 } from './checks.js';
+import { defaultThreads } from './threads.js';
 
 export interface LoadOptions {
   /**
@@ -18,7 +19,10 @@ export interface LoadOptions {
    * instead. ('cuda-emulated' runs the GPU's kernels on the CPU, in test builds only.)
    */
   device?: Device | undefined;
-  /** Threads that compute, the engine's own included; unless said, as many as the process may use. */
+  /**
+   * Threads that compute, the engine's own included; unless said, one for each physical core that the process may run on, within
+   * the quota of its cgroup.
+   */
   threads?: number | undefined;
   /**
    * A GPU's results, too, do not depend on what else runs: linear layers go through kernels of our own instead of the
@@ -117,7 +121,7 @@ function checked(
   return {
     native: {
       device: optional(options.device, 'auto', (value) => checkChoice(value, 'device', DEVICES)),
-      threads: optional(options.threads, availableParallelism(), (value) =>
+      threads: optional(options.threads, defaultThreads(), (value) =>
         checkInteger(value, 'threads', { min: 1, max: 1024 }),
       ),
       deterministic: optional(options.deterministic, false, (value) => checkBoolean(value, 'deterministic')),
