@@ -1,6 +1,5 @@
-// linear_bench [--isa NAME] [--threads N] [--inputs K] [--outputs N] [--dtype bf16|f16|f32] [--int8
-// 1]
-// [--rows 1,8,...] [--rounds R]
+// linear_bench [--isa NAME] [--threads N] [--inputs K] [--outputs N] [--dtype bf16|f16|f32]
+//              [--int8 1 [--pairs 1]] [--rows 1,8,...] [--rounds R]
 //
 // GFLOP/s and GB/s of `linear` by number of rows, beside limits measured in the same run: the
 // fastest streaming read, and oneDNN's float32 inner product where the library was found at build
@@ -9,6 +8,7 @@
 // brackets, the median of each round's ratio. Weights are rotated through more than 256 MB
 // (oneDNN's, which are float32, through more), as a model's layers are. --int8 1: weights of
 // --dtype, quantised as they are packed; activations are quantised within the measured time.
+// --pairs 1: multiplied as on a CPU without VNNI.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -47,6 +47,9 @@ struct Options {
   int64_t outputs = 8192;
   DType dtype = DType::kBF16;
   bool int8 = false;
+  bool pairs = false;
+
+  Int8Dot dot() const { return pairs ? Int8Dot::kPairs : best_int8_dot(isa); }
   std::vector<int64_t> rows = {1, 2, 4, 8, 16, 32, 50, 64, 128, 512, 2048};
   int rounds = 40;
 };
@@ -203,8 +206,7 @@ Weights make_weights(ThreadPool& pool, const Options& options) {
   const auto start = std::chrono::steady_clock::now();
   for (size_t i = 0; i < count; ++i) {
     if (options.int8) {
-      weights.int8.push_back(
-          pack_int8(pool, options.isa, best_int8_dot(options.isa), {&matrix, 1}, {}));
+      weights.int8.push_back(pack_int8(pool, options.isa, options.dot(), {&matrix, 1}, {}));
     } else {
       weights.stored.push_back(pack_linear(pool, options.isa, {&matrix, 1}, {}));
     }
@@ -247,7 +249,7 @@ double report_stream(ThreadPool& pool, const Options& options, const Weights& we
 void bench(const Options& options) {
   ThreadPool pool(options.threads);
   LinearOp stored(pool, options.isa);
-  Int8LinearOp int8(pool, options.isa, best_int8_dot(options.isa));
+  Int8LinearOp int8(pool, options.isa, options.dot());
   std::printf("linear %ld x %ld %s, %s, %d threads\n", static_cast<long>(options.outputs),
               static_cast<long>(options.inputs), options.int8 ? "int8" : dtype_name(options.dtype),
               isa_name(options.isa), options.threads);
@@ -301,6 +303,7 @@ Options parse(int argc, char** argv) {
                     {"--rows", set_list(options.rows)},
                     {"--dtype", set_dtype(options.dtype)},
                     {"--int8", set_flag(options.int8)},
+                    {"--pairs", set_flag(options.pairs)},
                 });
   return options;
 }
