@@ -46,17 +46,25 @@ describe('inspectModel', () => {
     expect(report.shape?.rope).toEqual({ type: 'default', theta: 10_000, dim: 4 });
     const wide = await inspectModel(report.path, { kvDtype: 'f32', cacheBytes: 2 ** 52 });
     expect(wide).toMatchObject({ kv: { bytesPerToken: 128 }, memory: { fits: false } });
+    // A byte for each of 4 values, and a scale of 4 bytes.
+    const int8 = await inspectModel(report.path, { kvDtype: 'int8', cacheBytes: 1000 });
+    expect(int8).toMatchObject({ kv: { dtype: 'int8', bytesPerToken: 64, cacheTokens: 15 } });
   });
 
-  it('agrees with the engine on the memory of weights and cache', async () => {
-    await using engine = await Engine.load('models/tiny-rag', { cacheBytes: 1 << 22 });
-    const { weights, kv, ...report } = await inspectModel('models/tiny-rag', { cacheBytes: 1 << 22 });
-    const { weightBytes, cache } = engine.stats();
-    expect(Math.abs((weights?.bytes ?? 0) / weightBytes - 1)).toBeLessThan(0.05);
-    // The engine's cache is cut to whole pages.
-    expect(((kv?.cacheTokens ?? 0) * (kv?.bytesPerToken ?? 0)) / cache.capacityBytes).toBeCloseTo(1, 1);
-    expect(report).toMatchObject({ supported: true, hasTokenizer: true, hasChatTemplate: true });
-  });
+  it.each(['bf16', 'f32', 'int8'] as const)(
+    'agrees with the engine on the memory of weights and of a cache in %s',
+    async (kvDtype) => {
+      const options = { kvDtype, cacheBytes: 1 << 22 };
+      await using engine = await Engine.load('models/tiny-rag', { device: 'cpu', ...options });
+      const { weights, kv, ...report } = await inspectModel('models/tiny-rag', options);
+      const { weightBytes, cache } = engine.stats();
+      expect(Math.abs((weights?.bytes ?? 0) / weightBytes - 1)).toBeLessThan(0.05);
+      // The engine's cache is cut to whole pages of 16 tokens.
+      const tokens = cache.capacityBytes / (kv?.bytesPerToken ?? 0);
+      expect(tokens).toBe(Math.floor((kv?.cacheTokens ?? 0) / 16) * 16);
+      expect(report).toMatchObject({ supported: true, hasTokenizer: true, hasChatTemplate: true });
+    },
+  );
 
   it('says what GPU there is, as loading does', async () => {
     await using engine = await Engine.load('models/tiny-rag', { cacheBytes: 1 << 22 });
