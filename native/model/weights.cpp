@@ -1,9 +1,11 @@
 #include "model/weights.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <initializer_list>
 #include <utility>
 
+#include "model/group_outliers.hpp"
 #include "model/score_error.hpp"
 
 namespace block_attention {
@@ -13,6 +15,9 @@ namespace {
 // precision. In the shipped model one layer of five passes it, and holds more than half of what
 // int8 would cost the whole model (docs/quantization.md).
 constexpr double kMostScoreError = 0.03;
+// A matrix in which single values rule the rounding of their groups more than this is kept as it is
+// stored (group_outliers.hpp): halfway between normal values and nothing but outliers.
+constexpr double kMostGroupOutliers = 1.65;
 
 class Loader {
  public:
@@ -40,6 +45,7 @@ class Loader {
               : std::vector<float>(static_cast<size_t>(part.rows), 0.0f);
       bias.insert(bias.end(), values.begin(), values.end());
     }
+    if (format == WeightFormat::kInt8 && has_outliers(parts, cols)) format = WeightFormat::kStored;
     return backend_.make_linear(matrices, bias, format);
   }
 
@@ -66,6 +72,13 @@ class Loader {
   }
 
  private:
+  bool has_outliers(std::initializer_list<Part> parts, int64_t cols) {
+    return std::any_of(parts.begin(), parts.end(), [&](const Part& part) {
+      return group_outliers(source_.matrix(part.name + ".weight", part.rows, cols)) >
+             kMostGroupOutliers;
+    });
+  }
+
   // Says so for each slice that is read, since one matrix alone can take seconds.
   HostMatrix counted(HostMatrix matrix) {
     const size_t row_bytes = static_cast<size_t>(matrix.cols) * dtype_size(matrix.dtype);
