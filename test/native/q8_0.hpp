@@ -1,5 +1,5 @@
 // Q8_0 of llama.cpp as a yardstick: weights, and activations before a product, rounded in blocks of
-// 32 values, or of another size. The products themselves are float32's.
+// 32 values. The products themselves are float32's.
 #pragma once
 
 #include <algorithm>
@@ -22,10 +22,10 @@ inline constexpr int64_t kQ8Block = 32;
 
 // As quantize_row_q8_0_ref of ggml, and back: the scale is the greatest magnitude / 127, values are
 // divided by it before it is rounded to float16, and halves are rounded away from zero.
-inline void round_to_q8(float* values, int64_t count, int64_t block_size) {
-  for (int64_t first = 0; first < count; first += block_size) {
+inline void round_to_q8(float* values, int64_t count) {
+  for (int64_t first = 0; first < count; first += kQ8Block) {
     const std::span<float> block(values + first,
-                                 static_cast<size_t>(std::min(block_size, count - first)));
+                                 static_cast<size_t>(std::min(kQ8Block, count - first)));
     float most = 0;
     for (const float value : block) most = std::max(most, std::fabs(value));
     const float scale = most / 127.0f;
@@ -38,17 +38,15 @@ inline void round_to_q8(float* values, int64_t count, int64_t block_size) {
 // Float32 weights whose matrices are rounded.
 class Q8Weights final : public WeightSource {
  public:
-  Q8Weights(std::unique_ptr<WeightSource> source, int64_t block_size)
-      : source_(std::move(source)), block_size_(block_size) {}
+  explicit Q8Weights(std::unique_ptr<WeightSource> source) : source_(std::move(source)) {}
 
   bool has(const std::string& name) const override { return source_->has(name); }
   HostMatrix matrix(const std::string& name, int64_t rows, int64_t cols) override {
     HostMatrix plain = source_->matrix(name, rows, cols);
-    const auto read = [read = plain.read, cols, size = block_size_](int64_t first, int64_t count,
-                                                                    void* out) {
+    const auto read = [read = plain.read, cols](int64_t first, int64_t count, void* out) {
       read(first, count, out);
       for (int64_t row = 0; row < count; ++row)
-        round_to_q8(static_cast<float*>(out) + row * cols, cols, size);
+        round_to_q8(static_cast<float*>(out) + row * cols, cols);
     };
     return {read, plain.dtype, rows, cols};
   }
@@ -59,27 +57,24 @@ class Q8Weights final : public WeightSource {
 
  private:
   std::unique_ptr<WeightSource> source_;
-  int64_t block_size_;
 };
 
 // Rounds what every linear layer reads.
 class Q8Activations final : public ForwardingBackend {
  public:
-  Q8Activations(std::unique_ptr<Backend> backend, int64_t block_size)
-      : ForwardingBackend(std::move(backend)), block_size_(block_size) {}
+  using ForwardingBackend::ForwardingBackend;
 
   void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override {
     rounded_.resize(static_cast<size_t>(x.rows * x.cols));
     for (int64_t row = 0; row < x.rows; ++row) {
       float* to = rounded_.data() + row * x.cols;
       std::copy_n(x.f32() + row * x.stride, x.cols, to);
-      round_to_q8(to, x.cols, block_size_);
+      round_to_q8(to, x.cols);
     }
     ForwardingBackend::linear({rounded_.data(), DType::kF32, x.rows, x.cols, x.cols}, weight, out);
   }
 
  private:
-  int64_t block_size_;
   std::vector<float> rounded_;
 };
 
