@@ -72,6 +72,8 @@ await runMain(async () => {
   const kernels = clang && !values.short;
   const addresses = buildOf('address;undefined', { clang, kernels });
   const threads = buildOf('thread', { clang, kernels });
+  // Node does not start with clang's run-time library of this sanitizer, but with g++'s.
+  const nodeThreads = buildOf('thread', { clang: false, kernels: false });
   const processes = availableParallelism();
 
   /** @type {Record<string, () => Promise<Outcome>>} */
@@ -91,11 +93,14 @@ await runMain(async () => {
         processes,
       }),
     'thread-tests': () => nativeTests(threads),
-    'thread-generation': () => generation(threads, 1),
+    'thread-generation': () => generation(nodeThreads, 1),
   };
 
-  for (const build of [addresses, threads]) {
-    const own = stages.filter((stage) => stage.startsWith('thread-') === (build === threads));
+  /** @param {string} stage */
+  const buildFor = (stage) =>
+    stage === 'thread-generation' ? nodeThreads : stage === 'thread-tests' ? threads : addresses;
+  for (const build of [addresses, threads, nodeThreads]) {
+    const own = stages.filter((stage) => buildFor(stage) === build);
     if (own.length === 0) continue;
     const needsTests = own.some((stage) => stage.endsWith('tests'));
     await configure(build, { tests: needsTests });
