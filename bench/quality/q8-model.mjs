@@ -43,10 +43,14 @@ export function roundToQ8(values, columns) {
   }
   const bytes = quantizeQ8(values);
   const view = new DataView(bytes.buffer);
-  return Float32Array.from(values, (_, index) => {
-    const block = Math.floor(index / BLOCK_VALUES) * BLOCK_BYTES;
-    return fromFloat16(view.getUint16(block, true)) * view.getInt8(block + 2 + (index % BLOCK_VALUES));
-  });
+  const rounded = new Float32Array(values.length);
+  for (let block = 0; block < values.length / BLOCK_VALUES; block++) {
+    const scale = fromFloat16(view.getUint16(block * BLOCK_BYTES, true));
+    for (let i = 0; i < BLOCK_VALUES; i++) {
+      rounded[block * BLOCK_VALUES + i] = scale * view.getInt8(block * BLOCK_BYTES + 2 + i);
+    }
+  }
+  return rounded;
 }
 
 /**
@@ -66,7 +70,9 @@ async function readTensor(path, { name, dtype, shape, offset, bytes }) {
   const count = shape.reduce((product, size) => product * size, 1);
   const read = READERS[dtype];
   if (read === undefined) throw new RangeError(`${path}: ${name} is ${dtype}`);
-  return Float32Array.from({ length: count }, (_, index) => read(buffer, index));
+  const values = new Float32Array(count);
+  for (let index = 0; index < count; index++) values[index] = read(buffer, index);
+  return values;
 }
 
 /** @type {Record<string, (buffer: Buffer, index: number) => number>} */
