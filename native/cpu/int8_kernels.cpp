@@ -32,7 +32,7 @@ constexpr int kSums = 16;
 // Inputs that all panels of a tile are multiplied by before the next ones: so much of the
 // activations stays in the second-level cache.
 constexpr int64_t kInputBlock = 2048;
-static_assert(kInputBlock % kInt8Group == 0);
+static_assert(kInputBlock % kInt8Group == 0 && kGroupRows <= kInt8MostRows);
 // Software prefetch: how far a single group of rows looks ahead, in groups of inputs, and how many
 // groups of rows share out the next block.
 constexpr int64_t kAheadGroups = 2;
@@ -110,7 +110,7 @@ struct Inputs {
 
 struct Micro {
   Inputs terms[2];
-  const uint8_t* has_second;
+  const uint8_t* rows_with_second;
   const uint8_t* values;
   const uint16_t* scales;
   int64_t panel_groups;  // groups of a panel: strides between panels
@@ -151,7 +151,7 @@ HWY_NOINLINE void micro(const Micro& m) {
   int64_t ahead_step = m.ahead_step * kStepBytes / 64;
   for (int64_t group = 0; group < m.groups; ++group) {
     if (group == m.ahead_turn) ahead = m.ahead_then;
-    const int terms = m.has_second[group] != 0 ? 2 : 1;
+    const int terms = m.rows_with_second[group] != 0 ? 2 : 1;
     for (int term = 0; term < terms; ++term) {
       const Inputs& inputs = m.terms[term];
       const char* HWY_RESTRICT x = inputs.values + group * kGroupSteps * kRows * kRowBytes;
@@ -292,7 +292,7 @@ void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t pa
     };
     m.terms[0] = inputs_of(t.x.first);
     m.terms[1] = inputs_of(t.x.second);
-    m.has_second = t.x.has_second + (t.row_group_from + i) * groups + at.group;
+    m.rows_with_second = t.x.rows_with_second + (t.row_group_from + i) * groups + at.group;
     m.out = out + (row - first_row) * out_stride;
     m.ahead = values_at(next) + i * share;
     if (row_groups == 1) {

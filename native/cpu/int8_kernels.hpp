@@ -13,7 +13,7 @@ namespace block_attention {
 
 struct Int8Tile {
   // Activations, quantised group of rows by group of rows (row_groups.hpp), one behind the other;
-  // of has_second one byte for each group of rows and of inputs.
+  // of rows_with_second one byte for each group of rows and of inputs.
   Int8Terms x;
   int64_t rows;
   int64_t row_groups;

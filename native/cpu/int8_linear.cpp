@@ -64,14 +64,14 @@ Int8Terms Int8LinearOp::make_room(int64_t rows, int64_t groups) {
   const int64_t scale_bytes = count * static_cast<int64_t>(sizeof(float));
   grow(values_, static_cast<size_t>(2 * term_bytes));
   grow(scales_, static_cast<size_t>(4 * scale_bytes));
-  grow(has_second_, static_cast<size_t>(count));
+  grow(rows_with_second_, static_cast<size_t>(count));
   const auto term = [&](int64_t index) {
     char* values = static_cast<char*>(values_.data()) + index * term_bytes;
     char* scales = static_cast<char*>(scales_.data()) + 2 * index * scale_bytes;
     return Int8Rows{values, reinterpret_cast<float*>(scales),
                     reinterpret_cast<int32_t*>(scales + scale_bytes)};
   };
-  return {term(0), term(1), static_cast<uint8_t*>(has_second_.data())};
+  return {term(0), term(1), static_cast<uint8_t*>(rows_with_second_.data())};
 }
 
 void Int8LinearOp::quantize(const Tensor& x, const Int8Tile& tile) {
@@ -84,9 +84,9 @@ void Int8LinearOp::quantize(const Tensor& x, const Int8Tile& tile) {
       return Int8Rows{static_cast<char*>(term.values) + first * kInt8Group * activation_bytes(dot_),
                       term.scales + first, term.starts + first};
     };
-    quantize_.activations(
-        x.f32() + begin * x.stride, x.stride, rows, x.cols,
-        {at_group(tile.x.first), at_group(tile.x.second), tile.x.has_second + row_group * groups});
+    quantize_.activations(x.f32() + begin * x.stride, x.stride, rows, x.cols,
+                          {at_group(tile.x.first), at_group(tile.x.second),
+                           tile.x.rows_with_second + row_group * groups});
   };
   const int64_t per_task =
       std::max<int64_t>(1, kGroupsPerTask / (groups * ceil_div(tile.rows, tile.row_groups)));

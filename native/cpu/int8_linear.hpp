@@ -37,7 +37,7 @@ class Int8LinearOp {
   Buffer ragged_;
   Buffer values_;
   Buffer scales_;
-  Buffer has_second_;
+  Buffer rows_with_second_;
 };
 
 }  // namespace block_attention

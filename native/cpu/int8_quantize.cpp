@@ -219,27 +219,30 @@ void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t 
   HWY_ALIGN float group[kInt8Group];
   Rounded first_term;
   Rounded second_term;
-  const Rounded nothing = {};
-  for (int64_t first = 0; first < in_features; first += kInt8Group) {
-    const int64_t left = in_features - first;
-    const int64_t count = left < kInt8Group ? left : kInt8Group;
-    const int64_t index = first / kInt8Group;
-    bool has_second = false;
-    for (int64_t row = 0; row < rows; ++row) {
-      copy_group(x + row * stride + first, count, group);
+  const int64_t groups = int8_groups(in_features);
+  for (int64_t index = 0; index < groups; ++index) out.rows_with_second[index] = 0;
+  // Row by row, as they lie in memory.
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t index = 0; index < groups; ++index) {
+      const int64_t left = in_features - index * kInt8Group;
+      const int64_t count = left < kInt8Group ? left : kInt8Group;
+      copy_group(x + row * stride + index * kInt8Group, count, group);
       quantize<false>(group, first_term);
       store_row<kDot>(first_term, index, row, rows, out.first);
-      const bool outlier = first_term.scale > 0 && has_outlier(first_term.values, count);
-      if (outlier && !has_second) {
-        has_second = true;
-        for (int64_t before = 0; before < row; ++before)
-          store_row<kDot>(nothing, index, before, rows, out.second);
+      if (first_term.scale > 0 && has_outlier(first_term.values, count)) {
+        quantize_rest(group, first_term, second_term);
+        store_row<kDot>(second_term, index, row, rows, out.second);
+        out.rows_with_second[index] |= static_cast<uint8_t>(1 << row);
       }
-      if (!has_second) continue;
-      if (outlier) quantize_rest(group, first_term, second_term);
-      store_row<kDot>(outlier ? second_term : nothing, index, row, rows, out.second);
     }
-    out.has_second[index] = has_second ? 1 : 0;
+  }
+  const Rounded nothing = {};
+  for (int64_t index = 0; index < groups; ++index) {
+    const uint8_t with_second = out.rows_with_second[index];
+    if (with_second == 0) continue;
+    for (int64_t row = 0; row < rows; ++row) {
+      if ((with_second >> row & 1) == 0) store_row<kDot>(nothing, index, row, rows, out.second);
+    }
   }
 }
 

@@ -21,19 +21,22 @@ struct Int8Rows {
   int32_t* starts;
 };
 
-// Both terms, and for each group of inputs whether one of the rows has a second one; where none
-// has, `second` is not written.
+// Both terms, and for each group of inputs a bit for every row that has a second one. Where none
+// has, `second` is not written; else the other rows' are zero.
 struct Int8Terms {
   Int8Rows first;
   Int8Rows second;
-  uint8_t* has_second;
+  uint8_t* rows_with_second;
 };
+
+// So that a byte has a bit for each.
+inline constexpr int64_t kInt8MostRows = 8;
 
 struct Int8QuantizeKernels {
   // One panel of a weight; values are panel bytes, scales one for 64 of them.
   void (*weights)(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
                   uint16_t* scales);
-  // Row i at x + i * stride.
+  // Row i at x + i * stride; at most kInt8MostRows.
   void (*activations)(const float* x, int64_t stride, int64_t rows, int64_t in_features,
                       const Int8Terms& out);
 };
