@@ -164,8 +164,10 @@ int cuda_type(DType dtype) {
       return kReal16BF;
     case DType::kF16:
       return kReal16F;
+    case DType::kI8:
+      break;
   }
-  return kReal32F;
+  throw Error(ErrorCode::kInternal, "no matrix product of the GPU has int8");
 }
 
 void check(Status status, const char* what) {
