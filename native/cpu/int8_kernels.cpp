@@ -263,7 +263,7 @@ void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t pa
     return t.values + (place.panel * groups + place.group) * kGroupBytes;
   };
   const int64_t left = groups - at.group;
-  const int64_t row_groups = t.row_group_to - t.row_group_from;
+  const int64_t row_groups = t.part.row_group_to - t.part.row_group_from;
   // A single group of rows waits for memory itself, so it looks a little ahead. Several share out
   // the whole next block.
   const int64_t shares = row_groups < kMaxShares ? row_groups : kMaxShares;
@@ -279,10 +279,10 @@ void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t pa
   m.add = at.group != 0;
   m.bias = t.bias != nullptr && m.groups == left ? t.bias + at.panel * kColumns : nullptr;
   const int64_t share = m.groups * kGroupBytes / shares;
-  const int64_t first_row = group_begin(t.rows, t.row_groups, t.row_group_from);
+  const int64_t first_row = group_begin(t.rows, t.row_groups, t.part.row_group_from);
   int64_t row = first_row;
   for (int64_t i = 0; i < row_groups; ++i) {
-    const int64_t end = group_begin(t.rows, t.row_groups, t.row_group_from + i + 1);
+    const int64_t end = group_begin(t.rows, t.row_groups, t.part.row_group_from + i + 1);
     const int64_t rows = end - row;
     const int64_t first_group = row * groups + at.group * rows;
     const auto inputs_of = [&](const Int8Rows& term) {
@@ -292,7 +292,7 @@ void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t pa
     };
     m.terms[0] = inputs_of(t.x.first);
     m.terms[1] = inputs_of(t.x.second);
-    m.rows_with_second = t.x.rows_with_second + (t.row_group_from + i) * groups + at.group;
+    m.rows_with_second = t.x.rows_with_second + (t.part.row_group_from + i) * groups + at.group;
     m.out = out + (row - first_row) * out_stride;
     m.ahead = values_at(next) + i * share;
     if (row_groups == 1) {
@@ -309,21 +309,22 @@ void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t pa
 
 template <class Dot>
 void tile(const Int8Tile& t) {
-  const int64_t first_row = group_begin(t.rows, t.row_groups, t.row_group_from);
-  const int64_t rows = group_begin(t.rows, t.row_groups, t.row_group_to) - first_row;
-  const int64_t row_groups = t.row_group_to - t.row_group_from;
+  const int64_t first_row = group_begin(t.rows, t.row_groups, t.part.row_group_from);
+  const int64_t rows = group_begin(t.rows, t.row_groups, t.part.row_group_to) - first_row;
+  const int64_t row_groups = t.part.row_group_to - t.part.row_group_from;
   const int64_t width = tile_width((rows + row_groups - 1) / row_groups);
   // The last panel goes alone if it is ragged.
   const int64_t whole = t.out_features / kColumns;
   const int64_t groups = int8_groups(t.in_features);
   float* out = t.out + first_row * t.out_stride;
-  BlockAt at{t.panel_from, 0};
-  while (at.panel < t.panel_to && at.group < groups) {
-    const int64_t left = (t.panel_to < whole ? t.panel_to : whole) - at.panel;
+  BlockAt at{t.part.panel_from, 0};
+  while (at.panel < t.part.panel_to && at.group < groups) {
+    const int64_t left = (t.part.panel_to < whole ? t.part.panel_to : whole) - at.panel;
     int64_t panels = width;
     while (panels > 1 && panels > left) panels /= 2;
     BlockAt next{at.panel + panels, at.group};
-    if (next.panel >= t.panel_to) next = {t.panel_from, at.group + kInputBlock / kInt8Group};
+    if (next.panel >= t.part.panel_to)
+      next = {t.part.panel_from, at.group + kInputBlock / kInt8Group};
     const bool last = next.group >= groups;
     const BlockAt& after = last ? at : next;
     if (at.panel == whole) {
@@ -333,7 +334,7 @@ void tile(const Int8Tile& t) {
     }
     at = next;
   }
-  if (whole >= t.panel_from && whole < t.panel_to) {
+  if (whole >= t.part.panel_from && whole < t.part.panel_to) {
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t j = whole * kColumns; j < t.out_features; ++j)
         out[i * t.out_stride + j] = t.ragged[i * kColumns + j - whole * kColumns];

@@ -8,6 +8,7 @@
 #include "cpu/int8_quantize.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/row_groups.hpp"
+#include "cpu/tile_parts.hpp"
 
 namespace block_attention {
 
@@ -29,11 +30,8 @@ struct Int8Tile {
   float* out;
   int64_t out_stride;
 
-  // The part to compute.
-  int64_t row_group_from;
-  int64_t row_group_to;
-  int64_t panel_from;
-  int64_t panel_to;
+  // What of it to compute.
+  TilePart part;
 
   // Per worker: kInt8RaggedRows x 16 floats, for a last panel with fewer than 16 features.
   float* ragged;

@@ -4,6 +4,7 @@
 
 #include "cpu/host_memory.hpp"
 #include "cpu/linear_shape.hpp"
+#include "cpu/tile_parts.hpp"
 
 namespace block_attention {
 namespace {
@@ -102,19 +103,14 @@ void Int8LinearOp::run_tiles(const Int8Tile& whole) {
   const int64_t panels = panels_of(whole.out_features);
   const int64_t fair = panels * blocks / (kTasksPerThread * pool_.threads());
   const int64_t chunk = std::clamp(fair / step * step, step, std::max(step, kPanelsPerTask));
-  const int64_t chunks = ceil_div(panels, chunk);
   float* ragged = static_cast<float*>(ragged_.data());
-  pool_.run(blocks * chunks, [&](int64_t task, int worker) {
-    const int64_t block = task / chunks;
-    const int64_t part = task % chunks;
-    Int8Tile tile = whole;
-    tile.row_group_from = block * whole.row_groups / blocks;
-    tile.row_group_to = (block + 1) * whole.row_groups / blocks;
-    tile.panel_from = part * chunk;
-    tile.panel_to = std::min(panels, (part + 1) * chunk);
-    tile.ragged = ragged + worker * kRaggedFloats;
-    kernels_.tile(tile);
-  });
+  for_each_tile_part(pool_, whole.row_groups, blocks, panels, chunk,
+                     [&](const TilePart& part, int worker) {
+                       Int8Tile tile = whole;
+                       tile.part = part;
+                       tile.ragged = ragged + worker * kRaggedFloats;
+                       kernels_.tile(tile);
+                     });
 }
 
 }  // namespace block_attention

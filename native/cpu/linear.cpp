@@ -5,6 +5,7 @@
 #include "cpu/host_memory.hpp"
 #include "cpu/interleave.hpp"
 #include "cpu/linear_shape.hpp"
+#include "cpu/tile_parts.hpp"
 
 namespace block_attention {
 namespace {
@@ -95,20 +96,15 @@ void LinearOp::repack(const LinearTile& tile, float* packed) {
 void LinearOp::run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk,
                          void (*kernel)(const LinearTile&)) {
   const int64_t panels = ceil_div(whole.out_features, kPanelColumns);
-  const int64_t chunks = ceil_div(panels, chunk);
   float* scratch = static_cast<float*>(worker_scratch_.data());
-  pool_.run(blocks * chunks, [&](int64_t task, int worker) {
-    const int64_t block = task / chunks;
-    const int64_t part = task % chunks;
-    LinearTile tile = whole;
-    tile.group_from = block * whole.groups / blocks;
-    tile.group_to = (block + 1) * whole.groups / blocks;
-    tile.panel_from = part * chunk;
-    tile.panel_to = std::min(panels, (part + 1) * chunk);
-    tile.wide = scratch + worker * kWorkerFloats;
-    tile.ragged = tile.wide + kWideFloats;
-    kernel(tile);
-  });
+  for_each_tile_part(pool_, whole.groups, blocks, panels, chunk,
+                     [&](const TilePart& part, int worker) {
+                       LinearTile tile = whole;
+                       tile.part = part;
+                       tile.wide = scratch + worker * kWorkerFloats;
+                       tile.ragged = tile.wide + kWideFloats;
+                       kernel(tile);
+                     });
 }
 
 }  // namespace block_attention

@@ -189,7 +189,7 @@ template <int kPanels, bool kRepacked, typename T>
 void block_of_panels(const LinearTile& t, const BlockAt& at, float* out, int64_t out_stride) {
   const int64_t left = t.in_features - at.input;
   const T* weight = static_cast<const T*>(t.panels);
-  const int64_t groups = t.group_to - t.group_from;
+  const int64_t groups = t.part.row_group_to - t.part.row_group_from;
   Micro<T> m;
   m.x_stride = t.x_stride;
   m.panel_stride = t.in_features * kColumns;
@@ -212,10 +212,10 @@ void block_of_panels(const LinearTile& t, const BlockAt& at, float* out, int64_t
                                                    at.next_input * kColumns);
   const int64_t share = m.inputs * m.ahead_step;
 
-  const int64_t first_row = group_begin(t.rows, t.groups, t.group_from);
+  const int64_t first_row = group_begin(t.rows, t.groups, t.part.row_group_from);
   int64_t row = first_row;
   for (int64_t group = 0; group < groups; ++group) {
-    const int64_t end = group_begin(t.rows, t.groups, t.group_from + group + 1);
+    const int64_t end = group_begin(t.rows, t.groups, t.part.row_group_from + group + 1);
     m.out = out + (row - first_row) * out_stride;
     m.ahead = next + group * share;
     if (groups == 1) {
@@ -256,30 +256,30 @@ void block(int64_t panels, const LinearTile& t, const BlockAt& at, float* out, i
 // How many panels to take at `panel`: the ragged last one goes alone.
 HWY_INLINE int64_t take(const LinearTile& t, int64_t width, int64_t panel) {
   const int64_t whole = t.out_features / kColumns;
-  const int64_t left = (t.panel_to < whole ? t.panel_to : whole) - panel;
+  const int64_t left = (t.part.panel_to < whole ? t.part.panel_to : whole) - panel;
   while (width > 1 && width > left) width /= 2;
   return width;
 }
 
 template <bool kRepacked, typename T>
 void tile_of_type(const LinearTile& t) {
-  const int64_t first_row = group_begin(t.rows, t.groups, t.group_from);
-  const int64_t rows = group_begin(t.rows, t.groups, t.group_to) - first_row;
-  const int64_t groups = t.group_to - t.group_from;
+  const int64_t first_row = group_begin(t.rows, t.groups, t.part.row_group_from);
+  const int64_t rows = group_begin(t.rows, t.groups, t.part.row_group_to) - first_row;
+  const int64_t groups = t.part.row_group_to - t.part.row_group_from;
   const int64_t width = tile_width((rows + groups - 1) / groups, kRepacked);
   const int64_t ragged = t.out_features % kColumns == 0 ? -1 : t.out_features / kColumns;
   float* out = t.out + first_row * t.out_stride;
   // Few rows: a panel from end to end, as it lies in memory. Many: a block of inputs of all panels,
   // since that much of the activations stays in the second-level cache.
-  BlockAt at{t.panel_from, 0, 0, 0};
-  while (at.panel < t.panel_to) {
+  BlockAt at{t.part.panel_from, 0, 0, 0};
+  while (at.panel < t.part.panel_to) {
     const int64_t panels = take(t, width, at.panel);
     at.next_panel = at.panel;
     at.next_input = at.input;
     if (kRepacked) {
       at.next_panel += panels;
-      if (at.next_panel == t.panel_to && at.input + kSumBlock < t.in_features) {
-        at.next_panel = t.panel_from;
+      if (at.next_panel == t.part.panel_to && at.input + kSumBlock < t.in_features) {
+        at.next_panel = t.part.panel_from;
         at.next_input += kSumBlock;
       }
     } else {
@@ -297,7 +297,7 @@ void tile_of_type(const LinearTile& t) {
     at.panel = at.next_panel;
     at.input = at.next_input;
   }
-  if (ragged >= t.panel_from && ragged < t.panel_to) {
+  if (ragged >= t.part.panel_from && ragged < t.part.panel_to) {
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t j = ragged * kColumns; j < t.out_features; ++j) {
         out[i * t.out_stride + j] = t.ragged[i * kColumns + j - ragged * kColumns];

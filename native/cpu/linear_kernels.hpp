@@ -11,6 +11,7 @@
 #include "core/dtype.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/row_groups.hpp"
+#include "cpu/tile_parts.hpp"
 
 namespace block_attention {
 
@@ -39,11 +40,8 @@ struct LinearTile {
   float* out;
   int64_t out_stride;
 
-  // The part to compute.
-  int64_t group_from;
-  int64_t group_to;
-  int64_t panel_from;
-  int64_t panel_to;
+  // What of it to compute.
+  TilePart part;
 
   // Per worker: kMaxWidePanels x kSumBlock x 16 floats, kMaxBlockRows x 16 floats.
   float* wide;

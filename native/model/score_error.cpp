@@ -27,10 +27,12 @@ std::vector<Length> lengths(const HeadProjection& projection, std::span<const fl
   for (int64_t first = 0; first < matrix.rows; first += head_dim) {
     matrix.read(first, head_dim, rows.data());
     double power = 0;
-    for (int64_t i = 0; i < head_dim * matrix.cols; ++i) {
-      const float w = load_as_f32(rows.data(), matrix.dtype, static_cast<size_t>(i)) *
-                      input_norm[static_cast<size_t>(i % matrix.cols)];
-      power += double{w} * double{w};
+    size_t at = 0;
+    for (int64_t row = 0; row < head_dim; ++row) {
+      for (const float norm : input_norm) {
+        const float w = load_as_f32(rows.data(), matrix.dtype, at++) * norm;
+        power += double{w} * double{w};
+      }
     }
     double constant = 0;
     for (int64_t i = 0; !projection.bias.empty() && i < head_dim; ++i) {

@@ -24,17 +24,22 @@
 #include "cpu/isa.hpp"
 #include "cpu/thread_pool.hpp"
 #include "linear_source.hpp"
+#include "linear_support.hpp"
 
 namespace block_attention {
 namespace {
 
+using test::error_code_of;
+using test::fuses;
+using test::kPoison;
 using test::linear_reference;
 using test::LinearSource;
 using test::LinearSum;
 using test::make_linear_source;
+using test::random_values;
+using test::view;
 
 constexpr uint32_t kSeed = 20261125;
-const float kPoison = std::numeric_limits<float>::quiet_NaN();
 
 struct Kernel {
   Isa isa;
@@ -55,26 +60,6 @@ std::vector<Kernel> kernels() {
 
 std::string kernel_name(const Kernel& kernel) {
   return std::string(isa_name(kernel.isa)) + (kernel.dot == Int8Dot::kPairs ? "_pairs" : "_quads");
-}
-
-bool fuses(Isa isa) {
-#if defined(__x86_64__)
-  return isa != Isa::kPortable;
-#else
-  (void)isa;
-  return true;
-#endif
-}
-
-std::vector<float> random_values(std::mt19937& rng, int64_t count) {
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& value : values) value = normal(rng);
-  return values;
-}
-
-Tensor view(std::vector<float>& values, int64_t rows, int64_t cols, int64_t stride) {
-  return {values.data(), DType::kF32, rows, cols, stride};
 }
 
 // A group as int8_format.hpp says it, written down plainly.
@@ -174,26 +159,9 @@ class Int8Test : public testing::TestWithParam<std::tuple<Kernel, int>> {
     return pack_int8(pool_, isa(), dot(), source.parts, source.bias);
   }
 
-  // Output with poisoned columns after each row, which must stay poisoned.
   std::vector<float> run(const PackedInt8& weight, std::vector<float>& x, int64_t rows,
                          int64_t x_stride) {
-    const int64_t columns = weight.out_features();
-    const int64_t stride = columns + 3;
-    std::vector<float> out(static_cast<size_t>(rows * stride), kPoison);
-    op_.run(view(x, rows, weight.in_features(), x_stride), weight,
-            view(out, rows, columns, stride));
-    std::vector<float> dense;
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = 0; j < stride; ++j) {
-        const float value = out[static_cast<size_t>(i * stride + j)];
-        if (j < columns) {
-          dense.push_back(value);
-        } else {
-          EXPECT_TRUE(std::isnan(value)) << "written outside: row " << i << " column " << j;
-        }
-      }
-    }
-    return dense;
+    return test::run_linear(op_, weight, x, rows, x_stride);
   }
 
   void check(const LinearSource& source, int64_t rows, int64_t x_gap) {
@@ -409,24 +377,16 @@ TEST_P(Int8Test, BadInputIsRefused) {
   const auto weight = pack(source);
   std::vector<float> x(60);
   std::vector<float> out(60);
-  const auto code = [](auto&& call) {
-    try {
-      call();
-    } catch (const Error& error) {
-      return std::string(error_code_name(error.code()));
-    }
-    return std::string("none");
-  };
-  EXPECT_EQ(code([&] { op_.run(view(x, 2, 29, 30), *weight, view(out, 2, 20, 20)); }),
+  EXPECT_EQ(error_code_of([&] { op_.run(view(x, 2, 29, 30), *weight, view(out, 2, 20, 20)); }),
             "INVALID_ARGUMENT");
-  EXPECT_EQ(code([&] { op_.run(view(x, 2, 30, 30), *weight, view(out, 1, 20, 20)); }),
+  EXPECT_EQ(error_code_of([&] { op_.run(view(x, 2, 30, 30), *weight, view(out, 1, 20, 20)); }),
             "INVALID_ARGUMENT");
-  EXPECT_EQ(code([&] { pack_int8(pool_, isa(), dot(), {}, {}); }), "INVALID_ARGUMENT");
+  EXPECT_EQ(error_code_of([&] { pack_int8(pool_, isa(), dot(), {}, {}); }), "INVALID_ARGUMENT");
   const auto broken = [](int64_t, int64_t, void*) {
     throw Error(ErrorCode::kIo, "the file ends early");
   };
   const HostMatrix unreadable[] = {source.parts[0], {broken, DType::kF32, 200, 30}};
-  EXPECT_EQ(code([&] { pack_int8(pool_, isa(), dot(), unreadable, {}); }), "IO");
+  EXPECT_EQ(error_code_of([&] { pack_int8(pool_, isa(), dot(), unreadable, {}); }), "IO");
 }
 
 std::string case_name(const testing::TestParamInfo<std::tuple<Kernel, int>>& info) {

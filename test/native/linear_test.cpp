@@ -22,37 +22,22 @@
 #include "cpu/linear_weight.hpp"
 #include "cpu/thread_pool.hpp"
 #include "linear_source.hpp"
+#include "linear_support.hpp"
 
 namespace block_attention {
 namespace {
 
+using test::error_code_of;
+using test::fuses;
+using test::kPoison;
 using test::linear_reference;
 using test::LinearSource;
 using test::LinearSum;
 using test::make_linear_source;
+using test::random_values;
+using test::view;
 
 constexpr uint32_t kSeed = 20260117;
-const float kPoison = std::numeric_limits<float>::quiet_NaN();
-
-std::vector<float> random_values(std::mt19937& rng, int64_t count) {
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& value : values) value = normal(rng);
-  return values;
-}
-
-Tensor view(std::vector<float>& values, int64_t rows, int64_t cols, int64_t stride) {
-  return {values.data(), DType::kF32, rows, cols, stride};
-}
-
-bool fuses(Isa isa) {
-#if defined(__x86_64__)
-  return isa != Isa::kPortable;
-#else
-  (void)isa;
-  return true;
-#endif
-}
 
 // The order that linear_kernels.hpp promises.
 float documented_sum(const LinearSource& source, const float* x, int64_t feature, bool fused) {
@@ -98,26 +83,9 @@ class LinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
     return pack_linear(pool_, isa(), source.parts, source.bias);
   }
 
-  // Output with `gap` poisoned columns after each row, which must stay poisoned.
   std::vector<float> run(const PackedLinear& weight, std::vector<float>& x, int64_t rows,
-                         int64_t x_stride, int64_t gap = 3) {
-    const int64_t columns = weight.out_features();
-    const int64_t stride = columns + gap;
-    std::vector<float> out(static_cast<size_t>(rows * stride), kPoison);
-    op_.run(view(x, rows, weight.in_features(), x_stride), weight,
-            view(out, rows, columns, stride));
-    std::vector<float> dense;
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = 0; j < stride; ++j) {
-        const float value = out[static_cast<size_t>(i * stride + j)];
-        if (j < columns) {
-          dense.push_back(value);
-        } else {
-          EXPECT_TRUE(std::isnan(value)) << "written outside: row " << i << " column " << j;
-        }
-      }
-    }
-    return dense;
+                         int64_t x_stride) {
+    return test::run_linear(op_, weight, x, rows, x_stride);
   }
 
   void check(const LinearSource& source, int64_t rows, int64_t x_gap) {
@@ -237,34 +205,27 @@ TEST_P(LinearTest, BadInputIsRefused) {
   const auto weight = pack(source);
   std::vector<float> x(60);
   std::vector<float> out(60);
-  const auto code = [](auto&& call) {
-    try {
-      call();
-    } catch (const Error& error) {
-      return std::string(error_code_name(error.code()));
-    }
-    return std::string("none");
-  };
-  EXPECT_EQ(code([&] { op_.run(view(x, 2, 29, 30), *weight, view(out, 2, 20, 20)); }),
+  EXPECT_EQ(error_code_of([&] { op_.run(view(x, 2, 29, 30), *weight, view(out, 2, 20, 20)); }),
             "INVALID_ARGUMENT");
-  EXPECT_EQ(code([&] { op_.run(view(x, 2, 30, 30), *weight, view(out, 1, 20, 20)); }),
+  EXPECT_EQ(error_code_of([&] { op_.run(view(x, 2, 30, 30), *weight, view(out, 1, 20, 20)); }),
             "INVALID_ARGUMENT");
-  EXPECT_EQ(code([&] { op_.run(view(x, 2, 30, 29), *weight, view(out, 2, 20, 20)); }),
+  EXPECT_EQ(error_code_of([&] { op_.run(view(x, 2, 30, 29), *weight, view(out, 2, 20, 20)); }),
             "INVALID_ARGUMENT");
-  EXPECT_EQ(code([&] { op_.run(view(x, 2, 30, 30), *weight, view(out, 2, 21, 21)); }),
+  EXPECT_EQ(error_code_of([&] { op_.run(view(x, 2, 30, 30), *weight, view(out, 2, 21, 21)); }),
             "INVALID_ARGUMENT");
-  EXPECT_EQ(code([&] { pack_linear(pool_, isa(), {}, {}); }), "INVALID_ARGUMENT");
+  EXPECT_EQ(error_code_of([&] { pack_linear(pool_, isa(), {}, {}); }), "INVALID_ARGUMENT");
   const std::vector<float> short_bias(19);
-  EXPECT_EQ(code([&] { pack_linear(pool_, isa(), source.parts, short_bias); }), "INVALID_ARGUMENT");
+  EXPECT_EQ(error_code_of([&] { pack_linear(pool_, isa(), source.parts, short_bias); }),
+            "INVALID_ARGUMENT");
   const HostMatrix other[] = {source.parts[0], {source.parts[0].read, DType::kBF16, 20, 30}};
-  EXPECT_EQ(code([&] { pack_linear(pool_, isa(), other, {}); }), "INVALID_ARGUMENT");
+  EXPECT_EQ(error_code_of([&] { pack_linear(pool_, isa(), other, {}); }), "INVALID_ARGUMENT");
   const auto broken = [](int64_t, int64_t, void*) {
     throw Error(ErrorCode::kIo, "the file ends early");
   };
   const HostMatrix unreadable[] = {source.parts[0], {broken, DType::kF32, 200, 30}};
-  EXPECT_EQ(code([&] { pack_linear(pool_, isa(), unreadable, {}); }), "IO");
+  EXPECT_EQ(error_code_of([&] { pack_linear(pool_, isa(), unreadable, {}); }), "IO");
   for (int32_t token : {-1, 20}) {
-    EXPECT_EQ(code([&] {
+    EXPECT_EQ(error_code_of([&] {
                 embedding(pool_, *weight, {&token, 1}, view(out, 1, 30, 30));
               }),
               "INVALID_ARGUMENT");

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "core/dtype.hpp"
-#include "forwarding_backend.hpp"
+#include "model/forwarding_backend.hpp"
 #include "model/weights.hpp"
 
 namespace block_attention::test {

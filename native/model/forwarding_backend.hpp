@@ -1,4 +1,4 @@
-// A backend that leaves everything to another one: for tests that change a single op.
+// A backend that leaves everything to another one: the base of those that change or watch some ops.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,7 @@
 
 #include "model/backend.hpp"
 
-namespace block_attention::test {
+namespace block_attention {
 
 class ForwardingBackend : public Backend {
  public:
@@ -90,8 +90,11 @@ class ForwardingBackend : public Backend {
   void wait() override { backend_->wait(); }
   void finish_step() override { backend_->finish_step(); }
 
+ protected:
+  Backend& next() { return *backend_; }
+
  private:
   std::unique_ptr<Backend> backend_;
 };
 
-}  // namespace block_attention::test
+}  // namespace block_attention

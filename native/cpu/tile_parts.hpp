@@ -1,0 +1,24 @@
+// How the output of a product is shared out: blocks of row groups times runs of panels, a task for
+// each.
+#pragma once
+
+#include <cstdint>
+
+#include "core/function_ref.hpp"
+#include "cpu/thread_pool.hpp"
+
+namespace block_attention {
+
+struct TilePart {
+  int64_t row_group_from;
+  int64_t row_group_to;
+  int64_t panel_from;
+  int64_t panel_to;
+};
+
+// Calls `body` for `blocks` blocks of `row_groups` row groups, of nearly equal size, times runs of
+// at most `chunk` of `panels` panels. It must not throw.
+void for_each_tile_part(ThreadPool& pool, int64_t row_groups, int64_t blocks, int64_t panels,
+                        int64_t chunk, FunctionRef<void(const TilePart& part, int worker)> body);
+
+}  // namespace block_attention
