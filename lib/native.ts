@@ -55,6 +55,8 @@ export interface NativeEngineOptions {
   threads: number;
   /** The bits of a row depend on that row alone: always so on the CPU, and on a GPU at the price of speed. */
   deterministic: boolean;
+  /** Products of float32 only, on a CPU that could round what is multiplied to bf16. A GPU cannot. */
+  float32: boolean;
   /** 'stored': as the files have them. 'int8': quantised while they are loaded. */
   weightFormat: 'stored' | 'int8';
   /** Unless said, bf16 on the CPU, and the type of the activations on a GPU, which takes no other. */

@@ -176,7 +176,7 @@ struct Weights {
     if (!int8.empty()) {
       return reinterpret_cast<const char*>(int8[static_cast<size_t>(call) % int8.size()]->values());
     }
-    return static_cast<const char*>(stored[static_cast<size_t>(call) % stored.size()]->panel(0));
+    return static_cast<const char*>(stored[static_cast<size_t>(call) % stored.size()]->panels());
   }
 };
 

@@ -38,20 +38,30 @@ import { writeQ8Model } from './q8-model.mjs';
 
 export const YARDSTICK = 'Q8_0 weights';
 
-/** @type {readonly { name: string, q8: boolean, options: LoadOptions }[]} */
+/**
+ * Products of bf16 are there where the CPU has them; elsewhere their rows repeat the ones before.
+ *
+ * @type {readonly { name: string, q8: boolean, options: LoadOptions }[]}
+ */
 const VARIANTS = [
   { name: YARDSTICK, q8: true, options: {} },
   { name: 'int8 weights', q8: false, options: { dtype: 'int8' } },
   { name: 'bf16 KV', q8: false, options: { kvDtype: 'bf16' } },
   { name: 'int8 KV', q8: false, options: { kvDtype: 'int8' } },
+  { name: 'bf16 KV, bf16 products', q8: false, options: { kvDtype: 'bf16', arithmetic: 'auto' } },
   { name: 'int8 weights, bf16 KV', q8: false, options: { dtype: 'int8', kvDtype: 'bf16' } },
+  {
+    name: 'int8 weights, bf16 KV, bf16 products',
+    q8: false,
+    options: { dtype: 'int8', kvDtype: 'bf16', arithmetic: 'auto' },
+  },
   { name: 'int8 weights, int8 KV', q8: false, options: { dtype: 'int8', kvDtype: 'int8' } },
 ];
 /** How often a prompt is answered. */
 export const PASSES = 1 + VARIANTS.length;
 
 /** @type {LoadOptions} of the reference, and of what the variants do not say */
-const PRECISE = { device: 'cpu', kvDtype: 'f32', cacheBytes: 128 << 20 };
+export const PRECISE = { device: 'cpu', arithmetic: 'f32', kvDtype: 'f32', cacheBytes: 128 << 20 };
 /** Requests that are under way together, which changes no bit. */
 const TOGETHER = 8;
 

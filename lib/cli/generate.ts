@@ -23,6 +23,7 @@ interface GenerateOptions {
   deterministic?: boolean;
   threads?: number;
   dtype?: 'int8';
+  arithmetic?: 'auto' | 'f32';
   kvDtype?: 'bf16' | 'f32' | 'int8';
   cacheBytes?: number;
 }
@@ -62,6 +63,12 @@ export function generateCommand(context: CommandContext): Command {
       new Option('--dtype <type>', 'type of the weights in memory (default: as the files have them)').choices(
         ['int8'],
       ),
+    )
+    .addOption(
+      new Option('--arithmetic <type>', 'f32: round nothing that is multiplied (default: auto)').choices([
+        'auto',
+        'f32',
+      ]),
     )
     .addOption(
       new Option('--kv-dtype <type>', 'type of cached states (default: bf16)').choices([
@@ -123,12 +130,13 @@ async function run(
 }
 
 function loadOptions(options: GenerateOptions, context: CommandContext): LoadOptions {
-  const { device, deterministic, threads, dtype, kvDtype, cacheBytes } = options;
+  const { device, deterministic, threads, dtype, arithmetic, kvDtype, cacheBytes } = options;
   return {
     device,
     deterministic,
     threads,
     dtype,
+    arithmetic,
     kvDtype,
     cacheBytes,
     signal: context.signal,

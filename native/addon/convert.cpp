@@ -198,6 +198,7 @@ LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights,
   spec.device.threads =
       static_cast<int32_t>(as_integer(options_object.Get("threads"), "options.threads", 1, 1024));
   spec.device.deterministic = as_bool(options_object.Get("deterministic"), "options.deterministic");
+  spec.device.float32 = as_bool(options_object.Get("float32"), "options.float32");
   spec.weight_format = weight_format(options_object.Get("weightFormat"), "options.weightFormat");
   const Napi::Value kv_dtype = options_object.Get("kvDtype");
   if (!kv_dtype.IsUndefined()) {

@@ -91,7 +91,12 @@ ChosenDevice choose_device(const DeviceSpec& spec) {
       }
       break;
   }
-  if (chosen.backend == nullptr) chosen.backend = make_cpu_backend(spec.threads);
+  if (chosen.backend == nullptr) {
+    chosen.backend = make_cpu_backend(spec.threads, default_isa(spec.float32));
+  } else if (spec.float32) {
+    throw Error(ErrorCode::kUnsupported,
+                "arithmetic f32: a GPU multiplies numbers of 16 bits; use device \"cpu\"");
+  }
   return chosen;
 }
 

@@ -18,6 +18,7 @@ struct DeviceSpec {
   DeviceKind kind = DeviceKind::kAuto;
   int threads = 1;             // of the CPU
   bool deterministic = false;  // of the GPU's linear layers; the CPU's always are
+  bool float32 = false;        // products of float32 only, where the CPU could round to bf16
 };
 
 struct ChosenDevice {
@@ -26,7 +27,8 @@ struct ChosenDevice {
 };
 
 // kAuto takes the GPU if there is one. Throws Error(kDeviceUnavailable) with what was found where a
-// GPU is asked for, Error(kUnsupported) for kCudaEmulated in a build without it.
+// GPU is asked for, Error(kUnsupported) for kCudaEmulated in a build without it, and for float32 on
+// a GPU.
 ChosenDevice choose_device(const DeviceSpec& spec);
 
 // The devices that this build can compute on where they are, by the names of DeviceKind.

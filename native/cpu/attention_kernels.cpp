@@ -15,6 +15,8 @@
 // Every sum has one order, whatever the tile shape and the vector width: scores are summed over
 // dims 0, 1, 2 ... with keys in lanes, outputs over keys 0, 1, 2 ... with dims in lanes, weights in
 // 16 lanes (key j in lane j % 16). Keys that a row does not see have weight 0 and add exact zeros.
+// Bf16Dots: the query, rotated and scaled, and the weights are rounded to bf16; the sum of a row's
+// weights is that of the unrounded ones.
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
 namespace {
@@ -72,9 +74,11 @@ HWY_NOINLINE void score_rows(const T* const* panels, const T* const* ahead, int3
 template <int32_t kRows, typename T>
 HWY_NOINLINE void output_rows(const T* const* pages, int32_t stride, KeyRange range,
                               int32_t head_dim, const Scratch& scratch) {
-  const PagedValues<T> values = {pages, stride, range.first % kPanel, range.last - range.first};
+  const int32_t step = range.first / kStep<T>;
+  const int32_t first = step * kStep<T>;
+  const PagedValues<T> values = {pages, stride, first % kPanel, range.last - first};
   paged_output_vectors<kRows, tile_vectors(kRows), T>(
-      scratch.scores + range.first, values, 0, padded_head_dim(head_dim) / kLanes, scratch.outputs);
+      scratch.scores + step, values, 0, padded_head_dim(head_dim) / kLanes, scratch.outputs);
 }
 
 // The same page by page: a page comes from memory once, in the order in which it lies there.
@@ -83,12 +87,12 @@ HWY_NOINLINE void output_rows_once(const T* const* pages, const T* const* ahead,
                                    int32_t head_dim, const Scratch& scratch) {
   const int32_t vectors = padded_head_dim(head_dim) / kLanes;
   int32_t page = 0;
-  for (int32_t key = range.first; key < range.last; ++page) {
+  for (int32_t key = range.first / kStep<T> * kStep<T>; key < range.last; ++page) {
     const int32_t slot = key % kPanel;
     const int32_t keys = range.last - key < kPanel - slot ? range.last - key : kPanel - slot;
     output_vectors<kRows, tile_vectors(kRows), true, T>(
-        scratch.scores + key, pages[page] + slot * head_dim, ahead[page] + slot * head_dim, vectors,
-        head_dim, keys, page == 0, scratch.outputs);
+        scratch.scores + key / kStep<T>, pages[page] + slot * head_dim,
+        ahead[page] + slot * head_dim, vectors, head_dim, keys, page == 0, scratch.outputs);
     key += keys;
   }
 }
@@ -118,18 +122,24 @@ HWY_INLINE void hide_unseen(float* scores, int32_t panel, int32_t first, int32_t
   }
 }
 
+// Weights as the products with values of T want them, from key `key` of the row on. Rounded ones
+// take half the place, so the scores of later keys are not overwritten.
+template <typename T>
+HWY_INLINE void store_weights(V weights, float* row, int32_t key) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (kStep<T> == 2) return round_to_bf16(weights, row + key / 2);
+#endif
+  hn::Store(weights, F32(), row + key);
+}
+
 // Turns one row's scores over `panels` into weights 2^(score - maximum), zero for keys outside
 // [first, last).
+template <typename T>
 HWY_INLINE void softmax_row(float* scores, KeyRange panels, int32_t first, int32_t last,
                             float* maximum, float* sum) {
   const F32 d;
   const int32_t begin = first / kPanel;
   const int32_t end = (last + kPanel - 1) / kPanel;
-  for (int32_t i = panels.first * kPanel; i < begin * kPanel; i += kLanes)
-    hn::Store(hn::Zero(d), d, scores + i);
-  for (int32_t i = end * kPanel; i < panels.last * kPanel; i += kLanes)
-    hn::Store(hn::Zero(d), d, scores + i);
-
   if (first % kPanel != 0) hide_unseen(scores, begin, first, last);
   if (last % kPanel != 0) hide_unseen(scores, end - 1, first, last);
   V max = hn::Set(d, -HUGE_VALF);
@@ -141,12 +151,16 @@ HWY_INLINE void softmax_row(float* scores, KeyRange panels, int32_t first, int32
   for (int32_t j = 0; j < kPanelVectors; ++j) sums[j] = hn::Zero(d);
   for (int32_t i = begin * kPanel; i < end * kPanel; i += kPanel) {
     for (int32_t j = 0; j < kPanelVectors; ++j) {
-      float* at = scores + i + j * kLanes;
-      const V weight = exp2_nonpositive(d, hn::Sub(hn::Load(d, at), max));
+      const int32_t key = i + j * kLanes;
+      const V weight = exp2_nonpositive(d, hn::Sub(hn::Load(d, scores + key), max));
       sums[j] = hn::Add(sums[j], weight);
-      hn::Store(weight, d, at);
+      store_weights<T>(weight, scores, key);
     }
   }
+  for (int32_t i = panels.first * kPanel; i < begin * kPanel; i += kLanes)
+    store_weights<T>(hn::Zero(d), scores, i);
+  for (int32_t i = end * kPanel; i < panels.last * kPanel; i += kLanes)
+    store_weights<T>(hn::Zero(d), scores, i);
   HWY_ALIGN float lanes[16];
   for (int32_t j = 0; j < kPanelVectors; ++j) hn::Store(sums[j], d, lanes + j * kLanes);
   *maximum = hn::GetLane(max);
@@ -209,6 +223,20 @@ struct Pages {
   int32_t value_stride;  // between slots of v
 };
 
+// The query as the products with keys of T want it, in place. (The row of the scratch goes on
+// behind head_dim.)
+template <typename T>
+HWY_INLINE void round_query(float* query, int32_t head_dim) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (kStep<T> == 2) {
+    for (int32_t i = 0; i < head_dim; i += 16)
+      round_to_bf16(hn::Load(F32(), query + i), query + i / 2);
+  }
+#endif
+  static_cast<void>(query);
+  static_cast<void>(head_dim);
+}
+
 // One tile of rows against the cut. kOnce: no other tile needs the pages, which come from memory;
 // else they stay in the cache.
 template <int32_t kRows, bool kOnce, typename T>
@@ -223,6 +251,7 @@ HWY_NOINLINE void attend_tile(const AttentionShape& shape, const Pages<T>& pages
     states[r] = rows[r].state;
     rotate_head(rows[r].q, rows[r].rope, shape.rotary_half, shape.head_dim, shape.scale,
                 scratch.query + r * kQueryStride);
+    round_query<T>(scratch.query + r * kQueryStride, shape.head_dim);
   }
   const KeyRange panels = {keys.first / kPanel, (keys.last + kPanel - 1) / kPanel};
   const int32_t count = panels.last - panels.first;
@@ -246,8 +275,8 @@ HWY_NOINLINE void attend_tile(const AttentionShape& shape, const Pages<T>& pages
   HWY_ALIGN float maxima[16];
   HWY_ALIGN float sums[16];
   for (int32_t r = 0; r < kRows; ++r) {
-    softmax_row(scratch.scores + r * kScoreStride, panels, rows[r].first, rows[r].last, maxima + r,
-                sums + r);
+    softmax_row<T>(scratch.scores + r * kScoreStride, panels, rows[r].first, rows[r].last,
+                   maxima + r, sums + r);
   }
   for (int32_t r = kRows; r < 16; ++r) maxima[r] = sums[r] = 0;
 
@@ -385,6 +414,18 @@ void attend(const AttentionShape& shape, const AttentionCut& cut, const Attentio
   }
 }
 
+#if HWY_TARGET == HWY_AVX3
+void attend_bf16_dots(const AttentionShape& shape, const AttentionCut& cut,
+                      const AttentionCut* next, const AttentionRow* rows, int32_t count,
+                      float* scratch) {
+  if (cut.dtype == DType::kBF16) {
+    attend_typed<Bf16Dots>(shape, cut, next, rows, count, split_scratch(scratch, shape.head_dim));
+  } else {
+    attend(shape, cut, next, rows, count, scratch);
+  }
+}
+#endif
+
 void fold(int32_t head_dim, const float* partials, int32_t count, float* states) {
   const int32_t size = state_size(head_dim);
   const int32_t padded = padded_head_dim(head_dim);
@@ -427,8 +468,13 @@ HWY_AFTER_NAMESPACE();
 namespace block_attention {
 
 AttentionKernels attention_kernels(Isa isa) {
-  return {BLOCK_ATTENTION_KERNEL(isa, attend_scratch_size), BLOCK_ATTENTION_KERNEL(isa, attend),
-          BLOCK_ATTENTION_KERNEL(isa, fold), BLOCK_ATTENTION_KERNEL(isa, finish)};
+  AttentionKernels kernels = {
+      BLOCK_ATTENTION_KERNEL(isa, attend_scratch_size), BLOCK_ATTENTION_KERNEL(isa, attend),
+      BLOCK_ATTENTION_KERNEL(isa, fold), BLOCK_ATTENTION_KERNEL(isa, finish)};
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512Bf16) kernels.attend = &N_AVX3::attend_bf16_dots;
+#endif
+  return kernels;
 }
 
 }  // namespace block_attention

@@ -1,6 +1,8 @@
 // The register tiles of attention: small products of packed rows with keys, and of weights with
 // values (compiled once per Highway target). Scores are summed over dims 0, 1, 2 ... with keys in
-// lanes, outputs over keys 0, 1, 2 ... with dims in lanes, whatever the tile shape.
+// lanes, outputs over keys 0, 1, 2 ... with dims in lanes, whatever the tile shape. Of Bf16Dots
+// pages a step of a sum is a pair of dims, or of keys, that are multiplied as bfloat16
+// (bf16_pairs-inl.hpp).
 #if defined(BLOCK_ATTENTION_CPU_ATTENTION_TILES_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef BLOCK_ATTENTION_CPU_ATTENTION_TILES_INL
 #undef BLOCK_ATTENTION_CPU_ATTENTION_TILES_INL
@@ -11,6 +13,7 @@
 #include <cstdint>
 
 #include "cpu/attention_kernels.hpp"
+#include "cpu/bf16_pairs-inl.hpp"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -46,8 +49,67 @@ HWY_INLINE V load_f32(const uint16_t* p) {
   return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, p))));
 }
 
+// Dims, or keys, of one step of a sum.
+template <typename T>
+inline constexpr int32_t kStep = 1;
+
+template <typename T>
+HWY_INLINE V multiply_add(V x, V page, V sum) {
+  return hn::MulAdd(x, page, sum);
+}
+// The next step's dims of the keys of a panel.
+template <typename T>
+HWY_INLINE V load_dims(const T* from) {
+  return load_f32(from);
+}
+// Dims of the next step's keys, which lie `stride` apart.
+template <typename T>
+HWY_INLINE V load_keys(const T* from, int32_t stride) {
+  static_cast<void>(stride);
+  return load_f32(from);
+}
+
+#if HWY_TARGET == HWY_AVX3
+// An element of bf16 pages that are multiplied in pairs.
+struct Bf16Dots {
+  uint16_t bits;
+};
+template <>
+inline constexpr int32_t kStep<Bf16Dots> = 2;
+
+template <>
+HWY_INLINE V multiply_add<Bf16Dots>(V x, V page, V sum) {
+  return multiply_add_pairs(x, page, sum);
+}
+
+// 16 elements and the 16 that they are paired with, the first half of `words` and the second.
+HWY_INLINE V pair_halves(__m512i words) {
+  HWY_ALIGN static constexpr uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                    21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                    11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return V{_mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), words))};
+}
+HWY_INLINE __m256i load_16(const Bf16Dots* from) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(from));
+}
+template <>
+HWY_INLINE V load_dims(const Bf16Dots* from) {
+  return pair_halves(_mm512_loadu_si512(from));
+}
+template <>
+HWY_INLINE V load_keys(const Bf16Dots* from, int32_t stride) {
+  return pair_halves(
+      _mm512_inserti64x4(_mm512_castsi256_si512(load_16(from)), load_16(from + stride), 1));
+}
+// A last key that has none beside it: what lies there may be anything.
+HWY_INLINE V load_last_key(const Bf16Dots* from) {
+  return pair_halves(_mm512_zextsi256_si512(load_16(from)));
+}
+#endif
+
 // scores[row][...] = query[row] . key for the kVectors vectors of keys at keys[0], keys[1], ...
-// What is needed next lies at ahead[0], ... in the same shape; null: nothing.
+// query: steps of each row. What is needed next lies at ahead[0], ... in the same shape; null:
+// nothing.
 template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
 HWY_INLINE void score_tile(const float* query, const T* const* keys, const T* const* ahead,
                            int32_t head_dim, float* scores) {
@@ -62,15 +124,15 @@ HWY_INLINE void score_tile(const float* query, const T* const* keys, const T* co
     at[j] = keys[j];
     if (kAhead) next[j] = ahead[j];
   }
-  for (int32_t i = 0; i < head_dim; ++i) {
+  for (int32_t i = 0; i < head_dim / kStep<T>; ++i) {
     V k[kVectors];
     for (int32_t j = 0; j < kVectors; ++j) {
-      k[j] = load_f32(at[j] + i * kPanel);
-      if (kAhead && j % kPanelVectors == 0) __builtin_prefetch(next[j] + i * kPanel);
+      k[j] = load_dims(at[j] + i * kStep<T> * kPanel);
+      if (kAhead && j % kPanelVectors == 0) __builtin_prefetch(next[j] + i * kStep<T> * kPanel);
     }
     for (int32_t r = 0; r < kRows; ++r) {
       const V q = hn::Set(d, query[r * kQueryStride + i]);
-      for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::MulAdd(q, k[j], sums[r][j]);
+      for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = multiply_add<T>(q, k[j], sums[r][j]);
     }
   }
   for (int32_t r = 0; r < kRows; ++r) {
@@ -95,6 +157,39 @@ HWY_INLINE void score_vectors(const float* query, const T* const* keys, const T*
   }
 }
 
+// sums += the products of the weights of `keys` keys, steps of each row, with their values.
+template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+HWY_INLINE void add_keys(const float* weights, const T* values, const T* ahead, int32_t stride,
+                         int32_t keys, V (&sums)[kRows][kVectors]) {
+  const F32 d;
+  const auto add = [&](const float* weight, const V(&v)[kVectors]) HWY_ATTR {
+    for (int32_t r = 0; r < kRows; ++r) {
+      const V p = hn::Set(d, weight[r * kScoreStride]);
+      for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = multiply_add<T>(p, v[j], sums[r][j]);
+    }
+  };
+  const int32_t steps = keys / kStep<T>;
+  for (int32_t i = 0; i < steps; ++i) {
+    V v[kVectors];
+    for (int32_t j = 0; j < kVectors; ++j) {
+      v[j] = load_keys(values + j * kLanes, stride);
+      for (int32_t k = 0; k < kStep<T>; ++k) {
+        if (kAhead && j % kPanelVectors == 0) __builtin_prefetch(ahead + k * stride + j * kLanes);
+      }
+    }
+    values += kStep<T> * stride;
+    if (kAhead) ahead += kStep<T> * stride;
+    add(weights + i, v);
+  }
+  if constexpr (kStep<T> == 2) {
+    if (keys % 2 != 0) {
+      V v[kVectors];
+      for (int32_t j = 0; j < kVectors; ++j) v[j] = load_last_key(values + j * kLanes);
+      add(weights + steps, v);
+    }
+  }
+}
+
 // outputs[row] (+)= sum over the keys of weights[row][key] * values[key], for kVectors vectors of
 // dims. What is needed next lies at `ahead` in the same shape.
 template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
@@ -107,19 +202,7 @@ HWY_INLINE void output_tile(const float* weights, const T* values, const T* ahea
       sums[r][j] = first ? hn::Zero(d) : hn::Load(d, outputs + r * kOutputStride + j * kLanes);
     }
   }
-  for (int32_t i = 0; i < keys; ++i) {
-    V v[kVectors];
-    for (int32_t j = 0; j < kVectors; ++j) {
-      v[j] = load_f32(values + j * kLanes);
-      if (kAhead && j % kPanelVectors == 0) __builtin_prefetch(ahead + j * kLanes);
-    }
-    values += stride;
-    if (kAhead) ahead += stride;
-    for (int32_t r = 0; r < kRows; ++r) {
-      const V p = hn::Set(d, weights[r * kScoreStride + i]);
-      for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::MulAdd(p, v[j], sums[r][j]);
-    }
-  }
+  add_keys<kRows, kVectors, kAhead, T>(weights, values, ahead, stride, keys, sums);
   for (int32_t r = 0; r < kRows; ++r) {
     for (int32_t j = 0; j < kVectors; ++j) {
       hn::Store(sums[r][j], d, outputs + r * kOutputStride + j * kLanes);
@@ -127,7 +210,8 @@ HWY_INLINE void output_tile(const float* weights, const T* values, const T* ahea
   }
 }
 
-// The keys of a tile as they lie in pages: the first is in slot `slot` of pages[0].
+// The keys of a tile as they lie in pages: the first is in slot `slot` of pages[0], where a step
+// begins.
 template <typename T>
 struct PagedValues {
   const T* const* pages;
@@ -151,17 +235,9 @@ HWY_INLINE void paged_output_tile(const float* weights, const PagedValues<T>& va
   const int32_t stride = values.stride;
   for (int32_t left = values.keys; left > 0;) {
     const int32_t keys = left < kPanel - slot ? left : kPanel - slot;
-    const T* at = *page++ + slot * stride + dim;
-    for (int32_t i = 0; i < keys; ++i) {
-      V v[kVectors];
-      for (int32_t j = 0; j < kVectors; ++j) v[j] = load_f32(at + j * kLanes);
-      at += stride;
-      for (int32_t r = 0; r < kRows; ++r) {
-        const V p = hn::Set(d, weights[r * kScoreStride + i]);
-        for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = hn::MulAdd(p, v[j], sums[r][j]);
-      }
-    }
-    weights += keys;
+    add_keys<kRows, kVectors, false, T>(weights, *page++ + slot * stride + dim, nullptr, stride,
+                                        keys, sums);
+    weights += keys / kStep<T>;
     left -= keys;
     slot = 0;
   }

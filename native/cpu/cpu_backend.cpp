@@ -46,11 +46,14 @@ class CpuBackend final : public Backend {
            (threads == 1 ? " thread" : " threads");
   }
   std::string numerics() const override {
-    // AVX2 and AVX-512 sum in the same order and fuse the same operations.
+    // AVX2 and AVX-512 sum in the same order and fuse the same operations. Dot products of bf16
+    // round what weights, keys and values in bf16 are multiplied by.
 #if defined(__aarch64__)
     const char* family = "neon";
 #else
-    const char* family = isa_ == Isa::kPortable ? "portable" : "avx";
+    const char* family = isa_ == Isa::kPortable     ? "portable"
+                         : isa_ == Isa::kAvx512Bf16 ? "avx with bf16"
+                                                    : "avx";
 #endif
     return std::string("cpu ") + family + (has_int8_ ? ", f32 and int8" : ", f32") + ", cuts of " +
            std::to_string(kCutKeys) + " keys";

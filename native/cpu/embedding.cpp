@@ -28,13 +28,7 @@ void embedding(ThreadPool& pool, const PackedLinear& table, std::span<const int3
                const Tensor& out) {
   check(table, tokens, out);
   pool.run(out.rows, [&](int64_t i, int) {
-    const int64_t token = tokens[static_cast<size_t>(i)];
-    const void* panel = table.panel(token / kPanelColumns);
-    const size_t column = static_cast<size_t>(token % kPanelColumns);
-    float* row = out.f32() + i * out.stride;
-    for (int64_t k = 0; k < out.cols; ++k) {
-      row[k] = load_as_f32(panel, table.dtype(), static_cast<size_t>(k * kPanelColumns) + column);
-    }
+    table.read_row(tokens[static_cast<size_t>(i)], out.f32() + i * out.stride);
   });
 }
 

@@ -14,7 +14,7 @@ Int8Dot best_int8_dot(Isa isa) {
   unsigned edx = 0;
   constexpr unsigned kAvx512Vnni = 1u << 11;  // leaf 7, subleaf 0, ecx
   constexpr unsigned kAvxVnni = 1u << 4;      // leaf 7, subleaf 1, eax
-  if (isa == Isa::kAvx512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 &&
+  if (has_avx512(isa) && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 &&
       (ecx & kAvx512Vnni) != 0) {
     return Int8Dot::kQuads;
   }

@@ -22,6 +22,15 @@ bool has_f16c() {
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
 
+bool has_avx512_bf16() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  constexpr unsigned kAvx512Bf16 = 1u << 5;  // leaf 7, subleaf 1, eax
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvx512Bf16) != 0;
+}
+
 }  // namespace
 #endif
 
@@ -36,6 +45,7 @@ std::vector<Isa> supported_isas() {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512cd")) {
       isas.push_back(Isa::kAvx512);
+      if (has_avx512_bf16()) isas.push_back(Isa::kAvx512Bf16);
     }
   }
 #endif
@@ -50,20 +60,24 @@ const char* isa_name(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Bf16:
+      return "avx512bf16";
   }
   return "portable";
 }
 
-Isa default_isa() {
-  const std::vector<Isa> isas = supported_isas();
+Isa default_isa(bool float32) {
+  std::vector<Isa> isas = supported_isas();
+  if (float32 && isas.back() == Isa::kAvx512Bf16) isas.pop_back();
   const char* asked = std::getenv("BLOCK_ATTENTION_ISA");
   if (asked == nullptr || *asked == '\0') return isas.back();
   for (Isa isa : isas) {
     if (std::string(asked) == isa_name(isa)) return isa;
   }
-  throw Error(ErrorCode::kUnsupported,
-              std::string("BLOCK_ATTENTION_ISA=") + asked +
-                  " is not supported by this CPU; use portable, avx2 or avx512, or unset it");
+  throw Error(
+      ErrorCode::kUnsupported,
+      std::string("BLOCK_ATTENTION_ISA=") + asked +
+          " is not supported by this CPU; use portable, avx2, avx512 or avx512bf16, or unset it");
 }
 
 }  // namespace block_attention

@@ -23,11 +23,16 @@
 
 namespace block_attention {
 
-enum class Isa { kPortable, kAvx2, kAvx512 };
+// kAvx512Bf16 is AVX-512 with dot products of bfloat16: where weights, or keys and values, are
+// bf16, what they are multiplied by is rounded to bf16, too. Everything else is that of kAvx512.
+enum class Isa { kPortable, kAvx2, kAvx512, kAvx512Bf16 };
+
+constexpr bool has_avx512(Isa isa) { return isa == Isa::kAvx512 || isa == Isa::kAvx512Bf16; }
 
 // The best one this CPU supports, or the one that the environment variable BLOCK_ATTENTION_ISA
-// (portable, avx2, avx512) asks for; throws Error(kUnsupported) if the CPU lacks it.
-Isa default_isa();
+// (portable, avx2, avx512, avx512bf16) asks for; throws Error(kUnsupported) if the CPU lacks it.
+// `float32`: kAvx512 takes the place of kAvx512Bf16.
+Isa default_isa(bool float32 = false);
 // All that this CPU supports, kPortable first.
 std::vector<Isa> supported_isas();
 const char* isa_name(Isa isa);
@@ -36,7 +41,7 @@ const char* isa_name(Isa isa);
 
 #if defined(__x86_64__)
 #define BLOCK_ATTENTION_KERNEL(isa, function)                                      \
-  ((isa) == ::block_attention::Isa::kAvx512 ? &::block_attention::N_AVX3::function \
+  (::block_attention::has_avx512(isa)       ? &::block_attention::N_AVX3::function \
    : (isa) == ::block_attention::Isa::kAvx2 ? &::block_attention::N_AVX2::function \
                                             : &::block_attention::HWY_NAMESPACE::function)
 #else

@@ -19,6 +19,8 @@ constexpr int64_t kPanelsPerTask = 8;
 constexpr int64_t kTasksPerThread = 8;
 
 constexpr int64_t kWideFloats = kMaxWidePanels * kSumBlock * kPanelColumns;
+constexpr int64_t kMaxGroupRows = 32;
+static_assert(kMaxGroupRows * kSumBlock <= kWideFloats);
 constexpr int64_t kWorkerFloats = kWideFloats + kMaxBlockRows * kPanelColumns;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -29,45 +31,58 @@ LinearOp::LinearOp(ThreadPool& pool, Isa isa)
     : pool_(pool),
       isa_(isa),
       kernels_(linear_kernels(isa)),
+      pairs_(bf16_pair_kernels()),
       worker_scratch_(allocate_host_memory(static_cast<size_t>(pool.threads() * kWorkerFloats) *
                                            sizeof(float))) {}
 
 void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& out) {
   check_linear_shape(x, weight, out);
   LinearTile tile{};
-  tile.panels = weight.panel(0);
-  tile.dtype = weight.dtype();
-  tile.in_features = weight.in_features();
+  tile.panels = weight.panels();
+  tile.format = weight.linear_format();
+  tile.steps = weight.steps();
   tile.out_features = weight.out_features();
   tile.bias = weight.bias();
-  tile.x_stride = x.stride;
   tile.out_stride = out.stride;
   for (int64_t row = 0; row < x.rows; row += kPassRows) {
-    tile.x = x.f32() + row * x.stride;
-    tile.out = out.f32() + row * out.stride;
     tile.rows = std::min(kPassRows, x.rows - row);
+    tile.groups = ceil_div(tile.rows, kernels_.group_rows);
+    tile.out = out.f32() + row * out.stride;
+    const Tensor rows = x.row_range(row, tile.rows);
     if (tile.rows <= kernels_.direct_rows) {
-      run_direct(tile);
+      run_direct(rows, tile);
     } else {
-      run_repacked(tile);
+      run_repacked(rows, tile);
     }
   }
 }
 
-void LinearOp::run_direct(LinearTile tile) {
-  tile.groups = ceil_div(tile.rows, kernels_.group_rows);
-  run_tiles(tile, 1, kernels_.tile_panels(tile.rows), kernels_.direct);
-}
-
-void LinearOp::run_repacked(LinearTile tile) {
-  tile.groups = ceil_div(tile.rows, kernels_.group_rows);
-  const size_t bytes = static_cast<size_t>(tile.rows * tile.in_features) * sizeof(float);
+float* LinearOp::activations(int64_t count) {
+  const size_t bytes = static_cast<size_t>(count) * sizeof(float);
   if (activations_.bytes() < bytes) {
     activations_ = {};
     activations_ = allocate_host_memory(bytes);
   }
-  float* packed = static_cast<float*>(activations_.data());
-  repack(tile, packed);
+  return static_cast<float*>(activations_.data());
+}
+
+void LinearOp::run_direct(const Tensor& x, LinearTile tile) {
+  tile.x = x.f32();
+  tile.x_stride = x.stride;
+  if (tile.format == LinearFormat::kBF16Pairs) {
+    // Too little to wake a worker for.
+    float* rounded = activations(tile.rows * tile.steps);
+    for (int64_t i = 0; i < tile.rows; ++i)
+      pairs_.round(x.f32() + i * x.stride, x.cols, rounded + i * tile.steps);
+    tile.x = rounded;
+    tile.x_stride = tile.steps;
+  }
+  run_tiles(tile, 1, kernels_.tile_panels(tile.rows), kernels_.direct);
+}
+
+void LinearOp::run_repacked(const Tensor& x, LinearTile tile) {
+  float* packed = activations(tile.rows * tile.steps);
+  repack(x, tile, packed);
   tile.x = packed;
 
   const int64_t blocks = ceil_div(tile.groups, kBlockRows / kernels_.group_rows);
@@ -77,31 +92,44 @@ void LinearOp::run_repacked(LinearTile tile) {
   run_tiles(tile, blocks, std::clamp(fair / step * step, step, kPanelsPerTask), kernels_.repacked);
 }
 
-void LinearOp::repack(const LinearTile& tile, float* packed) {
+void LinearOp::repack(const Tensor& x, const LinearTile& tile, float* packed) {
   const auto interleave = interleave_kernels(isa_).words32;
-  const int64_t sum_blocks = ceil_div(tile.in_features, kSumBlock);
-  pool_.run(tile.groups * sum_blocks, [&](int64_t task, int) {
+  const int64_t sum_blocks = ceil_div(tile.steps, kSumBlock);
+  const bool pairs = tile.format == LinearFormat::kBF16Pairs;
+  pool_.run(tile.groups * sum_blocks, [&](int64_t task, int worker) {
     const int64_t group = task / sum_blocks;
-    const int64_t first_input = task % sum_blocks * kSumBlock;
-    const int64_t inputs = std::min(kSumBlock, tile.in_features - first_input);
+    const int64_t first_step = task % sum_blocks * kSumBlock;
+    const int64_t steps = std::min(kSumBlock, tile.steps - first_step);
     const int64_t begin = group_begin(tile.rows, tile.groups, group);
     const int64_t rows = group_begin(tile.rows, tile.groups, group + 1) - begin;
-    const void* sources[32];
-    for (int64_t i = 0; i < rows; ++i)
-      sources[i] = tile.x + (begin + i) * tile.x_stride + first_input;
-    interleave(sources, rows, inputs, packed + tile.rows * first_input + begin * inputs, rows);
+    const void* sources[kMaxGroupRows];
+    for (int64_t i = 0; i < rows; ++i) {
+      const float* row = x.f32() + (begin + i) * x.stride;
+      if (pairs) {
+        // The panels are not widened before this is done.
+        float* rounded = worker_scratch(worker) + i * kSumBlock;
+        pairs_.round(row + 2 * first_step, std::min(2 * steps, x.cols - 2 * first_step), rounded);
+        sources[i] = rounded;
+      } else {
+        sources[i] = row + first_step;
+      }
+    }
+    interleave(sources, rows, steps, packed + tile.rows * first_step + begin * steps, rows);
   });
+}
+
+float* LinearOp::worker_scratch(int worker) {
+  return static_cast<float*>(worker_scratch_.data()) + worker * kWorkerFloats;
 }
 
 void LinearOp::run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk,
                          void (*kernel)(const LinearTile&)) {
   const int64_t panels = ceil_div(whole.out_features, kPanelColumns);
-  float* scratch = static_cast<float*>(worker_scratch_.data());
   for_each_tile_part(pool_, whole.groups, blocks, panels, chunk,
                      [&](const TilePart& part, int worker) {
                        LinearTile tile = whole;
                        tile.part = part;
-                       tile.wide = scratch + worker * kWorkerFloats;
+                       tile.wide = worker_scratch(worker);
                        tile.ragged = tile.wide + kWideFloats;
                        kernel(tile);
                      });

@@ -1,4 +1,5 @@
-// out = x * weight^T + bias on the CPU, float32 arithmetic over weights in their stored precision.
+// out = x * weight^T + bias on the CPU over weights in their stored precision: in float32
+// arithmetic or, of a weight of bf16 pairs, with x rounded to bf16.
 //
 // Every element of the output has the same bits whatever the rows of the call, the threads, and, of
 // AVX2 and AVX-512, the instruction set (linear_kernels.hpp says in which order it is summed).
@@ -25,9 +26,12 @@ class LinearOp {
   void run(const Tensor& x, const PackedLinear& weight, const Tensor& out);
 
  private:
-  void run_direct(LinearTile tile);
-  void run_repacked(LinearTile tile);
-  void repack(const LinearTile& tile, float* packed);
+  void run_direct(const Tensor& x, LinearTile tile);
+  void run_repacked(const Tensor& x, LinearTile tile);
+  void repack(const Tensor& x, const LinearTile& tile, float* packed);
+  float* worker_scratch(int worker);
+  // Room for so many activations, or pairs of them.
+  float* activations(int64_t count);
   // Shares out panels x row blocks over the pool.
   void run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk,
                  void (*kernel)(const LinearTile&));
@@ -35,6 +39,7 @@ class LinearOp {
   ThreadPool& pool_;
   Isa isa_;
   LinearKernels kernels_;
+  Bf16PairKernels pairs_;
   Buffer worker_scratch_;
   Buffer activations_;
 };

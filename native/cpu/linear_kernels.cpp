@@ -5,6 +5,8 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
+#include "cpu/bf16_pairs-inl.hpp"
+
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
@@ -59,18 +61,37 @@ HWY_INLINE V load_wide(const T* from) {
 }
 
 template <typename T>
+HWY_INLINE V multiply_add(V x, V weights, V sum) {
+  return hn::MulAdd(x, weights, sum);
+}
+
+#if HWY_TARGET == HWY_AVX3
+// Two inputs of a feature.
+struct Bf16Pair {
+  uint16_t inputs[2];
+};
+HWY_INLINE V load_wide(const Bf16Pair* from) {
+  return hn::LoadU(D(), reinterpret_cast<const float*>(from));
+}
+template <>
+HWY_INLINE V multiply_add<Bf16Pair>(V x, V weights, V sum) {
+  return multiply_add_pairs(x, weights, sum);
+}
+#endif
+
+template <typename T>
 struct Micro {
   const float* x;
   int64_t x_stride;  // between rows, direct only
   const T* panels;
   int64_t panel_stride;
-  int64_t inputs;
-  // What to bring into the cache meanwhile: per input one address in each of kPanels panels,
+  int64_t steps;
+  // What to bring into the cache meanwhile: per step one address in each of kPanels panels,
   // ahead_step bytes on.
   const char* ahead;
   int64_t ahead_step;
   int64_t ahead_stride;
-  // After so many inputs the addresses go on from here.
+  // After so many steps the addresses go on from here.
   int64_t ahead_turn;
   const char* ahead_then;
   float* wide;  // repacked 16-bit weights: the panels as float32, for the groups that follow
@@ -86,7 +107,7 @@ HWY_INLINE void prefetch(const char* address) {
   __builtin_prefetch(address, 0, kRepacked ? 2 : 3);
 }
 
-// One block of inputs: out[kRows, kPanels x 16] (+)= x[kRows, inputs] * panels.
+// One block of steps: out[kRows, kPanels x 16] (+)= x[kRows, steps] * panels.
 template <int kRows, int kPanels, bool kRepacked, typename T>
 HWY_NOINLINE void micro(const Micro<T>& m) {
   constexpr int kWidth = kPanels * kVectors;
@@ -109,8 +130,8 @@ HWY_NOINLINE void micro(const Micro<T>& m) {
   int64_t end = m.ahead_turn;
   for (int64_t k = 0;; ++k) {
     if (k == end) {
-      if (end == m.inputs) break;
-      end = m.inputs;
+      if (end == m.steps) break;
+      end = m.steps;
       ahead = m.ahead_then;
     }
     const auto load = [&](int panel, int vector) HWY_ATTR {
@@ -131,7 +152,7 @@ HWY_NOINLINE void micro(const Micro<T>& m) {
       for (int j = 0; j < kWidth; ++j) {
         const V w = load(j / kVectors, j % kVectors);
         HWY_UNROLL(16)
-        for (int i = 0; i < kRows; ++i) sums[i][j] = hn::MulAdd(a[i], w, sums[i][j]);
+        for (int i = 0; i < kRows; ++i) sums[i][j] = multiply_add<T>(a[i], w, sums[i][j]);
       }
     } else {
       V w[kWidth];
@@ -141,7 +162,7 @@ HWY_NOINLINE void micro(const Micro<T>& m) {
       for (int i = 0; i < kRows; ++i) {
         const V a = input(i);
         HWY_UNROLL(32)
-        for (int j = 0; j < kWidth; ++j) sums[i][j] = hn::MulAdd(a, w[j], sums[i][j]);
+        for (int j = 0; j < kWidth; ++j) sums[i][j] = multiply_add<T>(a, w[j], sums[i][j]);
       }
     }
     x += kRepacked ? kRows : 1;
@@ -177,40 +198,40 @@ void micro_of_rows(int64_t rows, const Micro<T>& m) {
   if constexpr (kRows > 1) micro_of_rows<kRows - 1, kPanels, kRepacked>(rows, m);
 }
 
-// The block at (panel, input) of kPanels panels; (next_panel, next_input) is the one that follows.
+// The block at (panel, step) of kPanels panels; (next_panel, next_step) is the one that follows.
 struct BlockAt {
   int64_t panel;
-  int64_t input;
+  int64_t step;
   int64_t next_panel;
-  int64_t next_input;
+  int64_t next_step;
 };
 
 template <int kPanels, bool kRepacked, typename T>
 void block_of_panels(const LinearTile& t, const BlockAt& at, float* out, int64_t out_stride) {
-  const int64_t left = t.in_features - at.input;
+  const int64_t left = t.steps - at.step;
   const T* weight = static_cast<const T*>(t.panels);
   const int64_t groups = t.part.row_group_to - t.part.row_group_from;
   Micro<T> m;
   m.x_stride = t.x_stride;
-  m.panel_stride = t.in_features * kColumns;
-  m.panels = weight + at.panel * m.panel_stride + at.input * kColumns;
-  m.inputs = left < kSumBlock ? left : kSumBlock;
+  m.panel_stride = t.steps * kColumns;
+  m.panels = weight + at.panel * m.panel_stride + at.step * kColumns;
+  m.steps = left < kSumBlock ? left : kSumBlock;
   m.ahead_stride = m.panel_stride * static_cast<int64_t>(sizeof(T));
-  m.ahead_turn = m.inputs;
+  m.ahead_turn = m.steps;
   m.ahead_then = nullptr;
   m.wide = t.wide;
   m.out_stride = out_stride;
-  m.add = at.input != 0;
-  m.bias = t.bias != nullptr && m.inputs == left ? t.bias + at.panel * kColumns : nullptr;
+  m.add = at.step != 0;
+  m.bias = t.bias != nullptr && m.steps == left ? t.bias + at.panel * kColumns : nullptr;
 
   // A single group waits for memory itself, so it looks a little ahead. Several groups share out
   // the whole next block.
-  constexpr int64_t kInputBytes = kColumns * static_cast<int64_t>(sizeof(T));
+  constexpr int64_t kStepBytes = kColumns * static_cast<int64_t>(sizeof(T));
   const int64_t shares = groups < kMaxShares ? groups : kMaxShares;
-  m.ahead_step = kInputBytes / shares;
+  m.ahead_step = kStepBytes / shares;
   const char* next = reinterpret_cast<const char*>(weight + at.next_panel * m.panel_stride +
-                                                   at.next_input * kColumns);
-  const int64_t share = m.inputs * m.ahead_step;
+                                                   at.next_step * kColumns);
+  const int64_t share = m.steps * m.ahead_step;
 
   const int64_t first_row = group_begin(t.rows, t.groups, t.part.row_group_from);
   int64_t row = first_row;
@@ -219,21 +240,21 @@ void block_of_panels(const LinearTile& t, const BlockAt& at, float* out, int64_t
     m.out = out + (row - first_row) * out_stride;
     m.ahead = next + group * share;
     if (groups == 1) {
-      const int64_t turn = m.inputs - kAheadBytes / kInputBytes;
+      const int64_t turn = m.steps - kAheadBytes / kStepBytes;
       m.ahead = reinterpret_cast<const char*>(m.panels) + kAheadBytes;
       m.ahead_turn = turn > 0 ? turn : 0;
-      m.ahead_then = next - (turn < 0 ? turn * kInputBytes : 0);
+      m.ahead_then = next - (turn < 0 ? turn * kStepBytes : 0);
     }
     if (group >= shares) m.ahead_step = 0;
     if constexpr (!kRepacked) {
-      m.x = t.x + row * t.x_stride + at.input;
+      m.x = t.x + row * t.x_stride + at.step;
       micro_of_rows<kDirectGroupRows, kPanels, false>(end - row, m);
     } else {
-      m.x = t.x + t.rows * at.input + row * m.inputs;
+      m.x = t.x + t.rows * at.step + row * m.steps;
       if (sizeof(T) == 2 && group != 0) {
         const Micro<float> again{m.x,          0,       t.wide,       kSumBlock * kColumns,
-                                 m.inputs,     m.ahead, m.ahead_step, m.ahead_stride,
-                                 m.inputs,     nullptr, nullptr,      m.out,
+                                 m.steps,      m.ahead, m.ahead_step, m.ahead_stride,
+                                 m.steps,      nullptr, nullptr,      m.out,
                                  m.out_stride, m.add,   m.bias};
         micro_of_rows<kGroupRows, kPanels, true>(end - row, again);
       } else {
@@ -269,24 +290,24 @@ void tile_of_type(const LinearTile& t) {
   const int64_t width = tile_width((rows + groups - 1) / groups, kRepacked);
   const int64_t ragged = t.out_features % kColumns == 0 ? -1 : t.out_features / kColumns;
   float* out = t.out + first_row * t.out_stride;
-  // Few rows: a panel from end to end, as it lies in memory. Many: a block of inputs of all panels,
+  // Few rows: a panel from end to end, as it lies in memory. Many: a block of steps of all panels,
   // since that much of the activations stays in the second-level cache.
   BlockAt at{t.part.panel_from, 0, 0, 0};
   while (at.panel < t.part.panel_to) {
     const int64_t panels = take(t, width, at.panel);
     at.next_panel = at.panel;
-    at.next_input = at.input;
+    at.next_step = at.step;
     if (kRepacked) {
       at.next_panel += panels;
-      if (at.next_panel == t.part.panel_to && at.input + kSumBlock < t.in_features) {
+      if (at.next_panel == t.part.panel_to && at.step + kSumBlock < t.steps) {
         at.next_panel = t.part.panel_from;
-        at.next_input += kSumBlock;
+        at.next_step += kSumBlock;
       }
     } else {
-      at.next_input += kSumBlock;
-      if (at.next_input >= t.in_features) {
+      at.next_step += kSumBlock;
+      if (at.next_step >= t.steps) {
         at.next_panel += panels;
-        at.next_input = 0;
+        at.next_step = 0;
       }
     }
     if (at.panel == ragged) {
@@ -295,7 +316,7 @@ void tile_of_type(const LinearTile& t) {
       block<kRepacked, T>(panels, t, at, out + at.panel * kColumns, t.out_stride);
     }
     at.panel = at.next_panel;
-    at.input = at.next_input;
+    at.step = at.next_step;
   }
   if (ragged >= t.part.panel_from && ragged < t.part.panel_to) {
     for (int64_t i = 0; i < rows; ++i) {
@@ -308,15 +329,19 @@ void tile_of_type(const LinearTile& t) {
 
 template <bool kRepacked>
 HWY_INLINE void tile(const LinearTile& t) {
-  switch (t.dtype) {
-    case DType::kF32:
+  switch (t.format) {
+    case LinearFormat::kF32:
       return tile_of_type<kRepacked, float>(t);
-    case DType::kBF16:
+    case LinearFormat::kBF16:
       return tile_of_type<kRepacked, hwy::bfloat16_t>(t);
-    case DType::kF16:
+    case LinearFormat::kF16:
       return tile_of_type<kRepacked, hwy::float16_t>(t);
-    case DType::kI8:
-      return;  // no weights have it
+    case LinearFormat::kBF16Pairs:
+#if HWY_TARGET == HWY_AVX3
+      return tile_of_type<kRepacked, Bf16Pair>(t);
+#else
+      return;  // packed for another instruction set
+#endif
   }
 }
 

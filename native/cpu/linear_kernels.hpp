@@ -1,14 +1,16 @@
 // The arithmetic of `linear`: one tile of the output, computed by one worker.
 //
 // Every output element is summed in one order, whatever the tile, the rows of the call or the
-// vector width: inputs in blocks of kSumBlock; inside a block one accumulator, inputs in order,
+// vector width: steps in blocks of kSumBlock; inside a block one accumulator, steps in order,
 // fused multiply-adds; the sums of the blocks added in order; the bias last. (Vectors run over
-// output features, never over inputs.)
+// output features, never over inputs.) A step is one input in float32 or, of a weight of pairs, two
+// inputs that were rounded to bf16: the second is added first (bf16_pairs-inl.hpp).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
-#include "core/dtype.hpp"
+#include "cpu/bf16_pairs.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/row_groups.hpp"
 #include "cpu/tile_parts.hpp"
@@ -16,14 +18,26 @@
 namespace block_attention {
 
 inline constexpr int64_t kSumBlock = 512;
+
+// Of a packed weight: the type of its values, kBF16Pairs with two inputs of a feature side by side.
+enum class LinearFormat : uint8_t { kF32, kBF16, kF16, kBF16Pairs };
+
+constexpr int64_t linear_steps(LinearFormat format, int64_t in_features) {
+  return format == LinearFormat::kBF16Pairs ? bf16_pairs(in_features) : in_features;
+}
+// Bytes of one feature's weights at a step.
+constexpr size_t step_bytes(LinearFormat format) {
+  return format == LinearFormat::kF32 || format == LinearFormat::kBF16Pairs ? 4 : 2;
+}
+
 // Widest tile of the repacked path: panels widened to float32 at a time, rows of a row block.
 inline constexpr int64_t kMaxWidePanels = 2;
 inline constexpr int64_t kMaxBlockRows = 256;
 
 struct LinearTile {
-  // Activations, rows x in_features. Direct: row i at x + i * x_stride. Repacked: for each block of
-  // kSumBlock inputs, for each group, inputs x rows of the group (blocks begin at x + rows *
-  // first_input).
+  // Activations, rows x steps: floats, or pairs. Direct: row i at x + i * x_stride. Repacked: for
+  // each block of kSumBlock steps, for each group, steps x rows of the group (blocks begin at x +
+  // rows * first_step).
   const float* x;
   int64_t x_stride;
   int64_t rows;
@@ -31,8 +45,8 @@ struct LinearTile {
 
   // The whole weight (linear_weight.hpp); bias may be null.
   const void* panels;
-  DType dtype;
-  int64_t in_features;
+  LinearFormat format;
+  int64_t steps;
   int64_t out_features;
   const float* bias;
 

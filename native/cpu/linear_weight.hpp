@@ -1,9 +1,10 @@
 // The packed weight of `linear` in its stored precision. Rows can be looked up in it, too
 // (embedding.hpp), so that tied embeddings are held once.
 //
-// Layout, the same for every instruction set: panels of 16 output features; within a panel
-// in_features x 16 elements, the 16 features of one input lying side by side. The last panel is
-// padded with zeros.
+// Layout: panels of 16 output features; within a panel in_features x 16 elements, the 16 features
+// of one input lying side by side. Of a bf16 weight for Isa::kAvx512Bf16 pairs of inputs take the
+// place of inputs: bf16_pairs(in_features) x 16 pairs. What is left of the last panel, or pair, is
+// zero.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 
 #include "core/tensor.hpp"
 #include "cpu/isa.hpp"
+#include "cpu/linear_kernels.hpp"
 #include "cpu/packed_rows.hpp"
 #include "cpu/thread_pool.hpp"
 #include "model/backend.hpp"
@@ -20,26 +22,31 @@ namespace block_attention {
 
 class PackedLinear final : public LinearWeight {
  public:
-  // `panels` holds panel_count() x in_features x 16 elements of `dtype`; `bias` is empty or
+  // `panels` holds panel_count() x steps() x 16 values of `format`; `bias` is empty or
   // panel_count() x 16 floats.
-  PackedLinear(DType dtype, int64_t out_features, int64_t in_features, Buffer panels, Buffer bias);
+  PackedLinear(LinearFormat format, int64_t out_features, int64_t in_features, Buffer panels,
+               Buffer bias);
 
   int64_t out_features() const override { return out_features_; }
   int64_t in_features() const override { return in_features_; }
   WeightFormat format() const override { return WeightFormat::kStored; }
   size_t bytes() const override { return panels_.bytes() + bias_.bytes(); }
 
-  DType dtype() const { return dtype_; }
+  LinearFormat linear_format() const { return format_; }
+  // Inputs, or pairs of them.
+  int64_t steps() const { return linear_steps(format_, in_features_); }
   int64_t panel_count() const { return panels_of(out_features_); }
-  const void* panel(int64_t index) const {
-    return static_cast<const char*>(panels_.data()) +
-           static_cast<size_t>(index * in_features_ * kPanelColumns) * dtype_size(dtype_);
+  const void* panels() const { return panels_.data(); }
+  size_t panel_bytes() const {
+    return static_cast<size_t>(steps() * kPanelColumns) * step_bytes(format_);
   }
+  // The weights of one feature, as float32.
+  void read_row(int64_t feature, float* out) const;
   // nullptr without a bias.
   const float* bias() const { return static_cast<const float*>(bias_.data()); }
 
  private:
-  DType dtype_;
+  LinearFormat format_;
   int64_t out_features_;
   int64_t in_features_;
   Buffer panels_;

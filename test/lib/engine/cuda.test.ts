@@ -9,9 +9,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectError } from '../errors.js';
 import {
   expectReference,
-  type ReferenceCase,
   type ReferenceModel,
   referenceModels,
+  roundedTolerance,
   tokensOf,
 } from './reference-cases.js';
 
@@ -47,14 +47,6 @@ function shortOfEachMode({ cases }: ReferenceModel) {
   });
 }
 
-/**
- * Weights, activations, keys and values are rounded to 16 bits everywhere; of the random models that moves the
- * log-probabilities up to four times as far as rounding the keys and values alone.
- */
-function toleranceOf({ bf16Kv }: ReferenceCase): number {
-  return Math.max(0.05, 5 * (bf16Kv ?? 0));
-}
-
 describe.each(DEVICES)('$device', ({ device, casesOf, skipped }) => {
   describe.skipIf(skipped !== undefined)(skipped === undefined ? 'runs' : `skipped: ${skipped}`, () => {
     const load = (folder: string) =>
@@ -69,7 +61,7 @@ describe.each(DEVICES)('$device', ({ device, casesOf, skipped }) => {
 
       it.each(casesOf(reference))(
         '$title',
-        (expected) => expectReference(engine, reference, expected, toleranceOf(expected)),
+        (expected) => expectReference(engine, reference, expected, roundedTolerance(expected)),
         300_000,
       );
     });

@@ -48,6 +48,7 @@ describe('loading', () => {
       device: 'auto',
       threads: 3,
       deterministic: false,
+      float32: false,
       weightFormat: 'stored',
       kvDtype: 'f32',
       cacheBytes: 5000,

@@ -12,7 +12,7 @@ import {
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { divergenceOf, MOST_RATIO } from '../../../bench/quality/compare.mjs';
 import { readQuestions } from '../../../bench/quality/main.mjs';
-import { askAll } from '../../../bench/quality/measure.mjs';
+import { askAll, PRECISE } from '../../../bench/quality/measure.mjs';
 import { writeQ8Model } from '../../../bench/quality/q8-model.mjs';
 import { expectError } from '../errors.js';
 
@@ -32,8 +32,8 @@ it('costs at most half as much again as weights rounded to Q8_0', { timeout: 120
   await writeQ8Model(MODEL, rounded);
   const prompts = readQuestions(QUESTIONS).map(({ request }) => ({ request: { ...request, maxTokens: 1 } }));
   const ask = async (folder: string, more: LoadOptions) => {
-    const options: LoadOptions = { device: 'cpu', threads: 2, kvDtype: 'f32', cacheBytes: 2 * CACHE_BYTES };
-    return (await askAll(folder, { ...options, ...more }, prompts, VOCAB, () => undefined)).answers;
+    const precise: LoadOptions = { ...PRECISE, threads: 2 };
+    return (await askAll(folder, { ...precise, ...more }, prompts, VOCAB, () => undefined)).answers;
   };
   const reference = await ask(MODEL, {});
   const q8 = divergenceOf(reference, await ask(rounded, {})).mean;
@@ -113,6 +113,7 @@ it('refuses what there is not', async () => {
   await refused({ dtype: 'bf16' }, 'dtype');
   await refused({ kvDtype: 'f16' }, 'kvDtype');
   await refused({ kvDtype: 'int4' }, 'kvDtype');
+  await refused({ arithmetic: 'bf16' }, 'arithmetic');
 });
 
 it.skipIf(noEmulation !== undefined)('is on the CPU only', async () => {
@@ -121,6 +122,7 @@ it.skipIf(noEmulation !== undefined)('is on the CPU only', async () => {
     expectError(() => Engine.load(MODEL, { device, cacheBytes: 1 << 24, ...options }), 'UNSUPPORTED');
   await unsupported({ dtype: 'int8' });
   await unsupported({ kvDtype: 'int8' });
+  await unsupported({ arithmetic: 'f32' });
 });
 
 async function requestsOf(): Promise<GenerateRequest[]> {

@@ -24,6 +24,7 @@ export const OPTIONS = {
   device: 'cpu',
   threads: 2,
   deterministic: false,
+  float32: false,
   weightFormat: 'stored',
   kvDtype: 'bf16',
   cacheBytes: 64 << 20,
