@@ -8,11 +8,14 @@ import { buildPrograms, GPU_PROGRAMS, isToBeHad, pathOf } from './build.mjs';
 const run = promisify(execFile);
 const CPU_PROGRAM = 'ops_bench';
 
+/** @typedef {'f32' | 'bf16' | 'int8'} Product what is multiplied */
+
 /**
  * @typedef {object} Limits
  * @property {number} readGBs the fastest streaming read of the CPU, or the copy bandwidth of a GPU (of which half is reading,
  *   half writing)
- * @property {number} gflops float32 multiply-adds in the registers of the CPU, or the fastest matrix product of a GPU
+ * @property {Record<Product, number>} gflops multiply-adds in the registers of the CPU, of what is multiplied, or the fastest
+ *   matrix product of a GPU
  */
 
 /** Whether they can be measured here. @param {string} device */
@@ -30,8 +33,8 @@ export const hasLimits = (device) => isToBeHad(GPU_PROGRAMS[device]?.program ?? 
 export async function measureLimits({ device, threads, short }) {
   const gpu = GPU_PROGRAMS[device];
   if (gpu === undefined) {
-    const { readGBs, fmaGFLOPs } = await cpuLimits(threads, short);
-    return { readGBs, gflops: fmaGFLOPs };
+    const { readGBs, f32GFLOPs, bf16GFLOPs, int8GFLOPs } = await cpuLimits(threads, short);
+    return { readGBs, gflops: { f32: f32GFLOPs, bf16: bf16GFLOPs, int8: int8GFLOPs } };
   }
   await buildPrograms(device);
   const { stdout } = await run(pathOf(gpu.program), ['--limits', '1', ...(short ? ['--short', '1'] : [])]);
@@ -42,7 +45,8 @@ export async function measureLimits({ device, threads, short }) {
 export function gpuLimits(text) {
   const [, copy, gemm] = /copy ([\d.]+) GB\/s, GEMM ([\d.]+) TFLOP\/s/.exec(text) ?? [];
   if (copy === undefined || gemm === undefined) throw new Error(`no limits of the GPU in:\n${text}`);
-  return { readGBs: Number(copy), gflops: 1000 * Number(gemm) };
+  const gflops = 1000 * Number(gemm);
+  return { readGBs: Number(copy), gflops: { f32: gflops, bf16: gflops, int8: gflops } };
 }
 
 /**

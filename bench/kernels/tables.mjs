@@ -10,7 +10,7 @@ import { number, percent } from '../common/format.mjs';
  * @typedef {object} OpsOutput
  * @property {string} isa
  * @property {number} threads
- * @property {{ readGBs: number, readKernel: string, fmaGFLOPs: number }} limits
+ * @property {{ readGBs: number, readKernel: string, f32GFLOPs: number, bf16GFLOPs: number, int8GFLOPs: number }} limits
  * @property {{ op: string, shape: string, microseconds: number, flops: number, bytes: number }[]} rows
  */
 
@@ -55,7 +55,9 @@ function limits({ isa, threads, limits }, others) {
       ...(reads.length === 0
         ? []
         : [['fastest streaming read beside the other ops', `${number(Math.max(...reads))} GB/s`]]),
-      ['float32 multiply-add in registers', `${number(limits.fmaGFLOPs)} GFLOP/s`],
+      ['float32 multiply-add in registers', `${number(limits.f32GFLOPs)} GFLOP/s`],
+      ['bf16 multiply-add in registers', `${number(limits.bf16GFLOPs)} GFLOP/s`],
+      ['int8 multiply-add in registers', `${number(limits.int8GFLOPs)} GFLOP/s`],
       ['fastest matrix product below', `${number(gemm)} GFLOP/s`],
     ],
   };
@@ -95,7 +97,7 @@ function opsTable({ isa, threads, limits, rows }) {
         shape,
         number(microseconds),
         flops === 0 ? '-' : number(gflops),
-        flops === 0 ? '-' : percent(gflops / limits.fmaGFLOPs),
+        flops === 0 ? '-' : percent(gflops / limits.f32GFLOPs),
         number(rate),
         percent(rate / limits.readGBs),
       ];

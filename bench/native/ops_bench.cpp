@@ -2,10 +2,10 @@
 //
 // The limits of this machine (fastest streaming read, peak float32 multiply-add), then time,
 // GFLOP/s and GB/s of the small ops. Prints one JSON object: {isa, threads, limits: {readGBs,
-// readKernel, fmaGFLOPs}, rows: [{op, shape, microseconds, flops, bytes}]}. Times are those of the
-// fastest round (noise only ever adds time). Activations stay in the caches, as in a forward pass,
-// where the op before has just written them; KV pages and logits are rotated through more than M
-// megabytes (four times the last-level cache unless said).
+// readKernel, f32GFLOPs, bf16GFLOPs, int8GFLOPs}, rows: [{op, shape, microseconds, flops, bytes}]}.
+// Times are those of the fastest round (noise only ever adds time). Activations stay in the caches,
+// as in a forward pass, where the op before has just written them; KV pages and logits are rotated
+// through more than M megabytes (four times the last-level cache unless said).
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,7 +22,7 @@
 #include "cpu/thread_pool.hpp"
 #include "fastest.hpp"
 #include "options.hpp"
-#include "peak_fma.hpp"
+#include "peak_products.hpp"
 #include "stream_read.hpp"
 
 namespace block_attention {
@@ -78,7 +78,9 @@ std::string shape_of(int64_t rows, int64_t cols) {
 struct Limits {
   double read_rate = 0;
   std::string read_kernel;
-  double fma_rate = 0;
+  double f32_rate = 0;
+  double bf16_rate = 0;
+  double int8_rate = 0;
 };
 
 // Work is dealt out in chunks, and a call reads few of them: a worker that the system stops for a
@@ -107,16 +109,20 @@ Limits measure_limits(const Options& options, Backend& backend) {
       limits.read_kernel = kernel.name;
     }
   }
-  const PeakFma fma = peak_fma(options.isa);
-  const int64_t fma_rounds = 2'500;
-  const int64_t tasks = 8 * int64_t{options.threads};
-  const double seconds = fastest_seconds(options.rounds, [&](int) {
-    pool.run(tasks, [&](int64_t, int) {
-      sink.fetch_xor(static_cast<uint32_t>(fma(fma_rounds)), std::memory_order_relaxed);
+  const auto rate_of = [&](Product product) {
+    const PeakProducts peak = peak_products(options.isa, product);
+    const int64_t rounds = 2'500;
+    const int64_t tasks = 8 * int64_t{options.threads};
+    const double seconds = fastest_seconds(options.rounds, [&](int) {
+      pool.run(tasks, [&](int64_t, int) {
+        sink.fetch_xor(static_cast<uint32_t>(peak.run(rounds)), std::memory_order_relaxed);
+      });
     });
-  });
-  limits.fma_rate =
-      static_cast<double>(tasks * fma_rounds) * fma_flops_per_round(options.isa) / seconds;
+    return static_cast<double>(tasks * rounds) * peak.flops_per_round / seconds;
+  };
+  limits.f32_rate = rate_of(Product::kF32);
+  limits.bf16_rate = rate_of(Product::kBF16);
+  limits.int8_rate = rate_of(Product::kInt8);
   return limits;
 }
 
@@ -248,10 +254,10 @@ void rope(const Options& options, Backend& backend, std::vector<Row>& rows_out) 
 void print(const Options& options, const Limits& limits, const std::vector<Row>& rows) {
   std::printf(
       "{\"isa\":\"%s\",\"threads\":%d,\"limits\":{\"readGBs\":%.3f,\"readKernel\":\"%s\","
-      "\"fmaGFLOPs\":%.3f},"
+      "\"f32GFLOPs\":%.3f,\"bf16GFLOPs\":%.3f,\"int8GFLOPs\":%.3f},"
       "\"rows\":[",
       isa_name(options.isa), options.threads, limits.read_rate / 1e9, limits.read_kernel.c_str(),
-      limits.fma_rate / 1e9);
+      limits.f32_rate / 1e9, limits.bf16_rate / 1e9, limits.int8_rate / 1e9);
   for (size_t i = 0; i < rows.size(); ++i) {
     const Row& row = rows[i];
     std::printf(

@@ -4,6 +4,7 @@
 import { visiblePairs } from '#lib/engine/flops.js';
 
 /** @import { NativeModelConfig } from '#lib/native.js' */
+/** @import { Limits, Product } from '../kernels/limits.mjs' */
 
 /**
  * Calls of one size.
@@ -12,6 +13,7 @@ import { visiblePairs } from '#lib/engine/flops.js';
  * @property {number} calls
  * @property {number} bytes of each
  * @property {number} flops of each
+ * @property {Product} product what they multiply
  */
 
 /** Operations per value, as in bench/native/ops_bench.cpp. */
@@ -29,9 +31,11 @@ const ROPE_STORE = 3;
  * @param {number} step.rows tokens of the final block
  * @param {number} step.weightBytes of one element of a matrix, scales included
  * @param {number} step.kvBytes of one element of a key or value
+ * @param {Product} step.weightProduct what linear layers multiply
+ * @param {Product} step.kvProduct what attention multiplies
  * @returns {Record<string, Work[]>}
  */
-export function finalStepWork(shape, { begin, rows, weightBytes, kvBytes }) {
+export function finalStepWork(shape, { begin, rows, weightBytes, kvBytes, weightProduct, kvProduct }) {
   const { hiddenSize, intermediateSize, vocabSize, numHeads, numKvHeads, headDim, numLayers } = shape;
   const q = numHeads * headDim;
   const kv = numKvHeads * headDim;
@@ -39,7 +43,7 @@ export function finalStepWork(shape, { begin, rows, weightBytes, kvBytes }) {
   /**
    * Beyond the keys, the last layer computes one row alone.
    *
-   * @param {(rows: number) => { bytes: number, flops: number }} call
+   * @param {(rows: number) => Omit<Work, 'calls'>} call
    * @returns {Work[]}
    */
   const exceptLast = (call) => [
@@ -50,22 +54,26 @@ export function finalStepWork(shape, { begin, rows, weightBytes, kvBytes }) {
   const linear = (inputs, outputs) => (/** @type {number} */ count) => ({
     bytes: inputs * outputs * weightBytes,
     flops: 2 * count * inputs * outputs,
+    product: weightProduct,
   });
   /** @param {number} perValue @param {number} values of a row */
   const elementwise = (perValue, values) => (/** @type {number} */ count) => ({
     bytes: 0,
     flops: perValue * count * values,
+    product: /** @type {const} */ ('f32'),
   });
 
   return {
-    embedding: [{ calls: 1, bytes: rows * hiddenSize * weightBytes, flops: 0 }],
+    embedding: [{ calls: 1, bytes: rows * hiddenSize * weightBytes, flops: 0, product: 'f32' }],
     rms_norm: [{ calls: 1, ...elementwise(RMS_NORM, hiddenSize)(rows) }],
     add_rms_norm: [
       { calls: 2 * numLayers - 2, ...elementwise(ADD_RMS_NORM, hiddenSize)(rows) },
       { calls: 2, ...elementwise(ADD_RMS_NORM, hiddenSize)(1) },
     ],
     qkv: [{ calls: numLayers, ...linear(hiddenSize, q + 2 * kv)(rows) }],
-    rope_store: [{ calls: numLayers, bytes: 2 * rows * kv * kvBytes, flops: ROPE_STORE * rows * kv }],
+    rope_store: [
+      { calls: numLayers, bytes: 2 * rows * kv * kvBytes, flops: ROPE_STORE * rows * kv, product: 'f32' },
+    ],
     attention: shape.windows.map((window, layer) => {
       const count = layer === numLayers - 1 ? 1 : rows;
       const first = begin + rows - count;
@@ -73,6 +81,7 @@ export function finalStepWork(shape, { begin, rows, weightBytes, kvBytes }) {
         calls: 1,
         bytes: 2 * keysBefore(begin, first, window) * kv * kvBytes,
         flops: 4 * q * visiblePairs(first, count, window),
+        product: kvProduct,
       };
     }),
     o: exceptLast(linear(q, hiddenSize)),
@@ -98,12 +107,13 @@ function keysBefore(end, first, window) {
  * How long it takes at the limits of the machine: of each call either the bytes or the operations, whichever takes longer.
  *
  * @param {readonly Work[]} work
- * @param {{ readGBs: number, gflops: number }} limits
+ * @param {Limits} limits
  * @returns {number} ms
  */
 export function floorOf(work, { readGBs, gflops }) {
   return work.reduce(
-    (sum, { calls, bytes, flops }) => sum + calls * Math.max(bytes / readGBs, flops / gflops) * 1e-6,
+    (sum, { calls, bytes, flops, product }) =>
+      sum + calls * Math.max(bytes / readGBs, flops / gflops[product]) * 1e-6,
     0,
   );
 }

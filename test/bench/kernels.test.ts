@@ -14,7 +14,7 @@ read, four streams: 23.5 GB/s
 const OPS = {
   isa: 'avx2',
   threads: 2,
-  limits: { readGBs: 20, readKernel: 'one stream', fmaGFLOPs: 200 },
+  limits: { readGBs: 20, readKernel: 'one stream', f32GFLOPs: 200, bf16GFLOPs: 400, int8GFLOPs: 800 },
   rows: [{ op: 'rms_norm', shape: '1 x 10', microseconds: 2, flops: 40_000, bytes: 10_000 }],
 };
 
@@ -42,18 +42,18 @@ it('reads names and headings of several words', () => {
   const { title, facts, tables } = parseOutput(
     [
       'attention, head_dim 128, 4 kv heads x group 4, bf16, avx2, 2 threads',
-      'limits: fma 225 GFLOP/s, linear 92 GFLOP/s, read 38.5 GB/s',
-      '                             GFLOP/s   of fma    GB/s of read  fold us',
+      'limits: peak 225 GFLOP/s, linear 92 GFLOP/s, read 38.5 GB/s',
+      '                             GFLOP/s  of peak    GB/s of read  fold us',
       'final block 50 x 4K, cut       145.4      65%     0.7      2%    11278',
       'decode 1K                       20.1       9%    30.2     78%       90',
       '',
     ].join('\n'),
   );
   expect(title).toMatch(/^attention, .* 2 threads$/);
-  expect(facts).toEqual({ limits: 'fma 225 GFLOP/s, linear 92 GFLOP/s, read 38.5 GB/s' });
+  expect(facts).toEqual({ limits: 'peak 225 GFLOP/s, linear 92 GFLOP/s, read 38.5 GB/s' });
   expect(tables).toEqual([
     {
-      columns: ['', 'GFLOP/s', 'of fma', 'GB/s', 'of read', 'fold us'],
+      columns: ['', 'GFLOP/s', 'of peak', 'GB/s', 'of read', 'fold us'],
       rows: [
         ['final block 50 x 4K, cut', '145.4', '65%', '0.7', '2%', '11278'],
         ['decode 1K', '20.1', '9%', '30.2', '78%', '90'],
@@ -68,6 +68,8 @@ it('takes the fastest of the run as the limits', () => {
     '20.0 GB/s',
     '23.5 GB/s',
     '200 GFLOP/s',
+    '400 GFLOP/s',
+    '800 GFLOP/s',
     '151 GFLOP/s',
   ]);
   expect(linear?.rows).toHaveLength(2);

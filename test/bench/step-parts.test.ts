@@ -30,7 +30,8 @@ const SHAPE = {
   invFreq: [1],
   ropeAttentionFactor: 1,
 };
-const STEP = { begin: 20, rows: 5, weightBytes: 2, kvBytes: 2 };
+const PRODUCTS = { weightProduct: 'bf16', kvProduct: 'bf16' } as const;
+const STEP = { begin: 20, rows: 5, weightBytes: 2, kvBytes: 2, ...PRODUCTS };
 
 const sum = (work: readonly Work[] | undefined, of: 'bytes' | 'flops') =>
   (work ?? []).reduce((total, one) => total + one.calls * one[of], 0);
@@ -75,17 +76,18 @@ it('counts the operations that the engine counts', () => {
 });
 
 it('takes of each call what takes longer', () => {
-  const limits = { readGBs: 10, gflops: 100 };
-  const bytes = { calls: 2, bytes: 1e7, flops: 1e7 };
-  const flops = { calls: 1, bytes: 1e6, flops: 1e8 };
+  const limits = { readGBs: 10, gflops: { f32: 100, bf16: 200, int8: 400 } };
+  const bytes = { calls: 2, bytes: 1e7, flops: 1e7, product: 'f32' } as const;
+  const flops = { calls: 1, bytes: 1e6, flops: 1e8, product: 'f32' } as const;
   expect(floorOf([bytes, flops], limits)).toBeCloseTo(2 * 1 + 1, 9);
+  expect(floorOf([bytes, { ...flops, product: 'bf16' }], limits)).toBeCloseTo(2 * 1 + 0.5, 9);
   expect(floorOf([], limits)).toBe(0);
 });
 
 it('reads the limits of a GPU', () => {
   expect(gpuLimits('NVIDIA\nlimits: copy 2793 GB/s, GEMM 712.5 TFLOP/s\n')).toEqual({
     readGBs: 2793,
-    gflops: 712_500,
+    gflops: { f32: 712_500, bf16: 712_500, int8: 712_500 },
   });
   expect(() => gpuLimits('CUDA error')).toThrow(/CUDA error/);
 });
@@ -105,7 +107,13 @@ it('takes warm requests apart, so that the parts add up', async () => {
     expect(tokenize + around + inStep).toBeCloseTo(firstToken, 6);
     expect(around).toBeGreaterThan(0);
     // What has a floor was called as often as the floor says.
-    const work = finalStepWork(config.native, { begin: cachedTokens, rows, weightBytes: 2, kvBytes: 2 });
+    const work = finalStepWork(config.native, {
+      begin: cachedTokens,
+      rows,
+      weightBytes: 2,
+      kvBytes: 2,
+      ...PRODUCTS,
+    });
     for (const [op, calls] of Object.entries(work)) {
       const found = ops.find((other) => other.op === op);
       expect(found?.calls, op).toBe(calls.reduce((total, one) => total + one.calls, 0));
@@ -128,7 +136,7 @@ it('prints them beside their floors', () => {
       { op: 'sample', calls: 1, milliseconds: 3, floor: 0 },
       { op: 'other', calls: 1, milliseconds: 1, floor: 0 },
     ],
-    limits: { readGBs: 20, gflops: 200 },
+    limits: { readGBs: 20, gflops: { f32: 200, bf16: 400, int8: 800 } },
   };
   const table = stepTable([{ promptTokens: 512, step }]);
   expect(table.columns).toEqual(['op', 'calls', '512']);
@@ -143,7 +151,9 @@ it('prints them beside their floors', () => {
     ['first token / floor', '', '5.00x'],
     ['sum / floor', '', '3.50x'],
   ]);
-  expect(table.notes?.join(' ')).toMatch(/20.0 GB\/s .* 200 GFLOP\/s/);
+  expect(table.notes?.join(' ')).toMatch(
+    /20.0 GB\/s .* 200 \(float32\), 400 \(bf16\) or 800 \(int8\) GFLOP\/s/,
+  );
 
   // Without the program that measures the limits.
   const ops = step.ops.map((op) => ({ ...op, floor: 0 }));
