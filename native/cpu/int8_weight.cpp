@@ -36,9 +36,10 @@ std::unique_ptr<PackedInt8> pack_int8(ThreadPool& pool, Isa isa, Int8Dot dot,
   const StackedShape shape = stacked_shape(parts, bias);
   const int64_t scales_of_panel = int8_groups(shape.in_features) * kPanelColumns;
   const int64_t panels = panels_of(shape.out_features);
-  Buffer values = allocate_host_memory(static_cast<size_t>(panels * scales_of_panel * kInt8Group));
+  Buffer values =
+      allocate_weight_memory(static_cast<size_t>(panels * scales_of_panel * kInt8Group));
   Buffer scales =
-      allocate_host_memory(static_cast<size_t>(panels * scales_of_panel) * sizeof(uint16_t));
+      allocate_weight_memory(static_cast<size_t>(panels * scales_of_panel) * sizeof(uint16_t));
   const auto quantize = int8_quantize_kernels(isa, dot).weights;
   for_each_panel(pool, parts, [&](const PanelRows& panel) {
     const int64_t first_scale = panel.panel * scales_of_panel;

@@ -1,7 +1,5 @@
 #include "cpu/kv_storage.hpp"
 
-#include <sys/mman.h>
-
 #include <string>
 
 #include "core/error.hpp"
@@ -55,15 +53,7 @@ CpuKvStorage::CpuKvStorage(const KvShape& shape, int32_t pages)
                     std::to_string(page_bytes_) + " bytes is larger than the machine's memory of " +
                     std::to_string(memory) + " bytes; give the cache a smaller budget");
   }
-  mapped_bytes_ = static_cast<size_t>(pages) * page_bytes_ + kTailBytes;
-  void* data = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED) {
-    throw Error(ErrorCode::kOutOfMemory,
-                "cannot reserve " + std::to_string(mapped_bytes_) +
-                    " bytes for KV states; give the cache a smaller budget");
-  }
-  data_ = static_cast<char*>(data);
+  memory_ = reserve_host_memory(static_cast<size_t>(pages) * page_bytes_ + kTailBytes);
 }
 
 float CpuKvStorage::key(PageId page, int32_t layer, int32_t kv_head, int32_t slot,
@@ -75,7 +65,5 @@ float CpuKvStorage::value(PageId page, int32_t layer, int32_t kv_head, int32_t s
                           int32_t dim) const {
   return element(v(page, layer, kv_head), shape_, slot * shape_.head_dim + dim, slot);
 }
-
-CpuKvStorage::~CpuKvStorage() { munmap(data_, mapped_bytes_); }
 
 }  // namespace block_attention

@@ -23,9 +23,6 @@ class CpuKvStorage : public KvStorage {
 
   // Throws Error(kInvalidArgument) for a shape that the kernels do not take, Error(kOutOfMemory).
   CpuKvStorage(const KvShape& shape, int32_t pages);
-  ~CpuKvStorage() override;
-  CpuKvStorage(const CpuKvStorage&) = delete;
-  CpuKvStorage& operator=(const CpuKvStorage&) = delete;
 
   int32_t pages() const override { return pages_; }
   int32_t page_tokens() const override { return kPageTokens; }
@@ -34,7 +31,7 @@ class CpuKvStorage : public KvStorage {
 
   // K of one page, layer and kv head: element (dim, slot) at dim * 16 + slot.
   void* k(PageId page, int32_t layer, int32_t kv_head) const {
-    return data_ + static_cast<size_t>(page) * page_bytes_ +
+    return static_cast<char*>(memory_.data()) + static_cast<size_t>(page) * page_bytes_ +
            static_cast<size_t>(int64_t{layer} * shape_.num_kv_heads + kv_head) * 2 * part_bytes_;
   }
   // V: element (slot, dim) at slot * head_dim + dim.
@@ -51,8 +48,7 @@ class CpuKvStorage : public KvStorage {
   int32_t pages_ = 0;
   size_t part_bytes_ = 0;  // of K or V of one page, layer and head
   size_t page_bytes_ = 0;
-  size_t mapped_bytes_ = 0;
-  char* data_ = nullptr;
+  Buffer memory_;
 };
 
 }  // namespace block_attention

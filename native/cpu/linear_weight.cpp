@@ -69,7 +69,7 @@ std::unique_ptr<PackedLinear> pack_linear(ThreadPool& pool, Isa isa,
       static_cast<size_t>(linear_steps(format, shape.in_features) * kPanelColumns) *
       step_bytes(format);
   Buffer data =
-      allocate_host_memory(static_cast<size_t>(panels_of(shape.out_features)) * panel_bytes);
+      allocate_weight_memory(static_cast<size_t>(panels_of(shape.out_features)) * panel_bytes);
   const InterleaveKernels kernels = interleave_kernels(isa);
   const auto interleave = step_bytes(format) == 2 ? kernels.words16 : kernels.words32;
   const bool pairs = format == LinearFormat::kBF16Pairs;
