@@ -122,12 +122,22 @@ HWY_INLINE void hide_unseen(float* scores, int32_t panel, int32_t first, int32_t
   }
 }
 
-// Weights as the products with values of T want them, from key `key` of the row on. Rounded ones
-// take half the place, so the scores of later keys are not overwritten.
+// 2^x as the products with values of T want it.
+template <typename T>
+HWY_INLINE V weights_of(V x) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (kStep<T> == 2) return exp2_for_bf16(F32(), x);
+#endif
+  return exp2_nonpositive(F32(), x);
+}
+
+// Stored from key `key` of the row on. Rounded ones take half the place, so the scores of later
+// keys are not overwritten.
 template <typename T>
 HWY_INLINE void store_weights(V weights, float* row, int32_t key) {
 #if HWY_TARGET == HWY_AVX3
-  if constexpr (kStep<T> == 2) return round_to_bf16(weights, row + key / 2);
+  if constexpr (kStep<T> == 2)
+    return round_to_bf16(weights, reinterpret_cast<char*>(row) + 2 * key);
 #endif
   hn::Store(weights, F32(), row + key);
 }
@@ -152,7 +162,7 @@ HWY_INLINE void softmax_row(float* scores, KeyRange panels, int32_t first, int32
   for (int32_t i = begin * kPanel; i < end * kPanel; i += kPanel) {
     for (int32_t j = 0; j < kPanelVectors; ++j) {
       const int32_t key = i + j * kLanes;
-      const V weight = exp2_nonpositive(d, hn::Sub(hn::Load(d, scores + key), max));
+      const V weight = weights_of<T>(hn::Sub(hn::Load(d, scores + key), max));
       sums[j] = hn::Add(sums[j], weight);
       store_weights<T>(weight, scores, key);
     }

@@ -33,6 +33,23 @@ HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> exp2_nonpositive(D d, hwy::HWY_NAMESPACE::
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -125.0f)), hn::Mul(p, power));
 }
 
+#if HWY_TARGET == HWY_AVX3
+// The same for weights that are then rounded to bf16: relative error 3e-6, in half the
+// instructions. 2^f on [0, 1] is a minimax polynomial of degree 4 with p(0) = 1.
+template <class D>
+HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> exp2_for_bf16(D d, hwy::HWY_NAMESPACE::Vec<D> x) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  constexpr int kFloor = 0x09;  // no digits behind the point are kept, no exceptions
+  const hn::Vec<D> f{_mm512_reduce_ps(x.raw, kFloor)};
+  auto p = hn::Set(d, 0.013426684289534615f);
+  p = hn::MulAdd(p, f, hn::Set(d, 0.05224247418757006f));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.2412802047740392f));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.6930448448986962f));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
+  return hn::Vec<D>{_mm512_scalef_ps(p.raw, x.raw)};
+}
+#endif
+
 }  // namespace block_attention::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

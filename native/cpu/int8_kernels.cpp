@@ -325,8 +325,8 @@ void tile(const Int8Tile& t) {
     BlockAt next{at.panel + panels, at.group};
     if (next.panel >= t.part.panel_to)
       next = {t.part.panel_from, at.group + kInputBlock / kInt8Group};
-    const bool last = next.group >= groups;
-    const BlockAt& after = last ? at : next;
+    // Behind the last block: where this worker's next part most likely begins.
+    const BlockAt after = next.group >= groups ? BlockAt{t.part.panel_to, 0} : next;
     if (at.panel == whole) {
       block<Dot>(t, at, after, 1, t.ragged, kColumns);
     } else {

@@ -299,9 +299,11 @@ void tile_of_type(const LinearTile& t) {
     at.next_step = at.step;
     if (kRepacked) {
       at.next_panel += panels;
-      if (at.next_panel == t.part.panel_to && at.step + kSumBlock < t.steps) {
-        at.next_panel = t.part.panel_from;
-        at.next_step += kSumBlock;
+      if (at.next_panel == t.part.panel_to) {
+        // Behind the last block: where this worker's next part most likely begins.
+        const bool last = at.step + kSumBlock >= t.steps;
+        at.next_panel = last ? t.part.panel_to : t.part.panel_from;
+        at.next_step = last ? 0 : at.step + kSumBlock;
       }
     } else {
       at.next_step += kSumBlock;

@@ -1,5 +1,6 @@
 #include "cpu/thread_pool.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <string>
@@ -41,6 +42,7 @@ void wait_while_equal(const std::atomic<T>& value, T old) {
 
 ThreadPool::ThreadPool(int threads) {
   if (threads < 1) throw Error(ErrorCode::kInvalidArgument, "threads must be at least 1");
+  lanes_ = std::vector<Lane>(static_cast<size_t>(threads));
   workers_.reserve(static_cast<size_t>(threads - 1));
   try {
     for (int worker = 1; worker < threads; ++worker)
@@ -82,6 +84,32 @@ void ThreadPool::run(int64_t tasks, Body body) {
        done = done_.load(std::memory_order_acquire)) {
     wait_while_equal(done_, done);
   }
+}
+
+void ThreadPool::run_in_order(int64_t tasks, Body body) {
+  if (tasks <= 0) return;
+  const int64_t lanes = std::min<int64_t>(threads(), tasks);
+  for (int64_t i = 0; i < lanes; ++i) {
+    const auto begin = static_cast<uint64_t>(i * tasks / lanes);
+    const auto end = static_cast<uint64_t>((i + 1) * tasks / lanes);
+    lanes_[static_cast<size_t>(i)].tasks.store((end << 32) | begin, std::memory_order_relaxed);
+  }
+  run(lanes, [&](int64_t own, int worker) {
+    for (int64_t i = 0; i < lanes; ++i) {
+      std::atomic<uint64_t>& lane = lanes_[static_cast<size_t>((own + i) % lanes)].tasks;
+      uint64_t left = lane.load(std::memory_order_relaxed);
+      for (;;) {
+        const uint64_t begin = left & 0xffffffff;
+        const uint64_t end = left >> 32;
+        if (begin == end) break;
+        const bool is_own = i == 0;
+        const uint64_t rest = is_own ? left + 1 : left - (uint64_t{1} << 32);
+        if (!lane.compare_exchange_weak(left, rest, std::memory_order_relaxed)) continue;
+        body(static_cast<int64_t>(is_own ? begin : end - 1), worker);
+        left = lane.load(std::memory_order_relaxed);
+      }
+    }
+  });
 }
 
 // Why no task is run twice, or with another run's body: body_ changes only after all tasks of the

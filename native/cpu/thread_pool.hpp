@@ -30,14 +30,24 @@ class ThreadPool {
   // The body must not throw.
   void run(int64_t tasks, FunctionRef<void(int64_t task, int worker)> body);
 
+  // The same, where what a task needs lies behind what the one before needs: every worker gets
+  // tasks that follow each other, and takes others from the ends of their runs when it is done with
+  // them.
+  void run_in_order(int64_t tasks, FunctionRef<void(int64_t task, int worker)> body);
+
  private:
   using Body = FunctionRef<void(int64_t, int)>;
+  // A run of tasks that nobody has taken yet: the first in the low half, the end in the high one.
+  struct alignas(64) Lane {
+    std::atomic<uint64_t> tasks{0};
+  };
 
   void work(int worker);
   void drain(int worker);
   void stop();
 
   std::vector<std::thread> workers_;
+  std::vector<Lane> lanes_;
   // The run's number in the high half, how many of its tasks nobody has taken yet in the low one. A
   // task is taken by exchanging this word, so only while its run is the current one; body_ and
   // tasks_ change only while nothing is left.

@@ -17,7 +17,8 @@ struct TilePart {
 };
 
 // Calls `body` for `blocks` blocks of `row_groups` row groups, of nearly equal size, times runs of
-// at most `chunk` of `panels` panels. It must not throw.
+// at most `chunk` of `panels` panels, so that a worker's next part mostly lies behind its last one.
+// It must not throw.
 void for_each_tile_part(ThreadPool& pool, int64_t row_groups, int64_t blocks, int64_t panels,
                         int64_t chunk, FunctionRef<void(const TilePart& part, int worker)> body);
 

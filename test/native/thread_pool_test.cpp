@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <numeric>
@@ -44,6 +45,40 @@ TEST(ThreadPoolTest, RunsEveryTaskOnceOnAWorkerOfThePool) {
       ASSERT_TRUE(worker_ok);
     }
     pool.run(-3, [](int64_t, int) { FAIL(); });
+  }
+}
+
+TEST(ThreadPoolTest, RunsEveryTaskOnceInOrder) {
+  for (int threads : {1, 2, 3, 7, 16}) {
+    ThreadPool pool(threads);
+    for (int64_t tasks : {-1, 0, 1, 2, 3, 5, 16, 17, 1000}) {
+      const auto count = static_cast<size_t>(std::max<int64_t>(tasks, 0));
+      std::vector<int> times(count, 0);
+      for (int round = 0; round < 20; ++round)
+        pool.run_in_order(tasks, [&](int64_t task, int) { ++times[static_cast<size_t>(task)]; });
+      ASSERT_EQ(times, std::vector<int>(count, 20)) << threads << " " << tasks;
+    }
+  }
+}
+
+// The first task waits until all others are done, so the other worker has to take those behind it.
+TEST(ThreadPoolTest, AWorkerThatIsDoneTakesFromTheEndOfAnothersTasks) {
+  constexpr int64_t kTasks = 20;
+  ThreadPool pool(2);
+  for (int round = 0; round < 50; ++round) {
+    std::atomic<int64_t> done{0};
+    std::vector<int64_t> order(kTasks, -1);
+    pool.run_in_order(kTasks, [&](int64_t task, int) {
+      if (task == 0) {
+        while (done.load() < kTasks - 1) spin(10);
+      }
+      order[static_cast<size_t>(done.fetch_add(1))] = task;
+    });
+    // Its own upward, the other's downward, and the one that waited.
+    std::vector<int64_t> expected;
+    for (int64_t task = kTasks / 2; task < kTasks; ++task) expected.push_back(task);
+    for (int64_t task = kTasks / 2 - 1; task >= 0; --task) expected.push_back(task);
+    ASSERT_EQ(order, expected);
   }
 }
 
