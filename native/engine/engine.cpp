@@ -152,7 +152,8 @@ bool Engine::wait_for_work() {
   return !stop_;
 }
 
-// Takes out aborted sequences, and those that wait for a block that will never be complete.
+// Takes out aborted sequences, and those that wait for a block that will never be complete; lets
+// the forks of what ended go on.
 void Engine::drop_ended(EventList& events) {
   for (const SequencePtr& sequence : active_) {
     if (sequence->abort) {
@@ -163,6 +164,7 @@ void Engine::drop_ended(EventList& events) {
     }
   }
   std::erase_if(active_, [](const SequencePtr& sequence) { return sequence->finished; });
+  for (const SequencePtr& sequence : active_) sequence->follow_source();
 }
 
 void Engine::end_early(Sequence& sequence, Finish finish, ErrorCode code, const char* message,
@@ -185,7 +187,7 @@ void Engine::end_early(Sequence& sequence, Finish finish, ErrorCode code, const 
 
 void Engine::finish(Sequence& sequence) noexcept {
   sequence.finished = true;
-  sequence.drop_earlier();
+  sequence.drop_others();
   ++ended_;
   const std::lock_guard lock(mutex_);
   --stats_.running;
@@ -237,6 +239,7 @@ void Engine::run_step() {
     for (const ScheduledRows& rows : scheduled_) stats_.rows += static_cast<uint64_t>(rows.rows);
   }
   for (const ScheduledRows& rows : scheduled_) {
+    rows.sequence->step_done(rows.begin);
     rows.sequence->last_step = step_number;
     if (!rows.sequence->started) rows.sequence->started_at = start;
     rows.sequence->started = true;
@@ -275,6 +278,7 @@ void Engine::report_encoded(Sequence& sequence, double now, EventList& events) {
     event.started_at = sequence.started_at;
     event.finished_at = now;
     event.flops = sequence.flops;
+    event.copied_rows = sequence.copied_rows;
   }
   finish(sequence);
 }
@@ -302,6 +306,7 @@ void Engine::report_token(Sequence& sequence, const SampledToken& token, double 
   event.started_at = sequence.started_at;
   event.finished_at = now;
   event.flops = sequence.flops;
+  event.copied_rows = sequence.copied_rows;
   event.finish = sequence.push(token.token);
   if (event.finish != Finish::kNone) finish(sequence);
   if (!sequence.released) events.splice(events.end(), report);
@@ -321,7 +326,7 @@ void Engine::fail_largest(const char* message, EventList& events) noexcept {
   Sequence* largest = active_.back().get();
   int32_t most = 0;
   for (const ScheduledRows& rows : scheduled_) {
-    rows.sequence->own()->scheduled = rows.begin;
+    rows.sequence->step_failed();
     if (rows.rows < most) continue;
     largest = rows.sequence;
     most = rows.rows;

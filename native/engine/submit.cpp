@@ -36,21 +36,22 @@ void Engine::check(const SequenceSpec& spec) const {
   }
 }
 
+// Of earlier calls, or of this one; null if there is none.
+Engine::SequencePtr Engine::find(int64_t id, const std::vector<SequencePtr>& batch) const {
+  const auto known = sequences_.find(id);
+  if (known != sequences_.end()) return known->second;
+  const auto same_call = std::find_if(batch.begin(), batch.end(),
+                                      [id](const SequencePtr& s) { return s->id() == id; });
+  return same_call != batch.end() ? *same_call : nullptr;
+}
+
 std::vector<Segment> Engine::resolve(const SequenceSpec& spec,
                                      const std::vector<SequencePtr>& batch) const {
   std::vector<Segment> segments;
   segments.reserve(spec.segments.size());
   int64_t end = 0;
   for (const SegmentSpec& segment : spec.segments) {
-    SequencePtr source;
-    const auto known = sequences_.find(segment.id);
-    if (known != sequences_.end()) {
-      source = known->second;
-    } else {
-      const auto same_call = std::find_if(
-          batch.begin(), batch.end(), [&](const SequencePtr& s) { return s->id() == segment.id; });
-      if (same_call != batch.end()) source = *same_call;
-    }
+    const SequencePtr source = find(segment.id, batch);
     if (source == nullptr) {
       throw Error(ErrorCode::kInvalidArgument, "sequence " + std::to_string(spec.id) +
                                                    " sees block " + std::to_string(segment.id) +
@@ -68,6 +69,23 @@ std::vector<Segment> Engine::resolve(const SequenceSpec& spec,
   return segments;
 }
 
+std::shared_ptr<BlockProgress> Engine::resolve_fork(const SequenceSpec& spec,
+                                                    const std::vector<Segment>& segments,
+                                                    const std::vector<SequencePtr>& batch) const {
+  if (!spec.fork_of) return nullptr;
+  const SequencePtr source = find(*spec.fork_of, batch);
+  const auto refuse = [&](const char* why) {
+    throw Error(ErrorCode::kInvalidArgument, "sequence " + std::to_string(spec.id) +
+                                                 " cannot be a fork of sequence " +
+                                                 std::to_string(*spec.fork_of) + ", " + why);
+  };
+  if (source == nullptr) refuse("which does not exist");
+  if (!source->has_prompt_of(spec, segments)) {
+    refuse("whose prompt is another: give the same tokens, offset and segments, or no fork");
+  }
+  return source->own();
+}
+
 void Engine::submit(std::vector<SequenceSpec> specs) {
   const std::lock_guard lock(mutex_);
   if (stop_) throw Error(ErrorCode::kClosed, "the engine is closed");
@@ -82,11 +100,12 @@ void Engine::submit(std::vector<SequenceSpec> specs) {
                   "sequence id " + std::to_string(spec.id) + " is in use");
     }
     std::vector<Segment> segments = resolve(spec, batch);
+    std::shared_ptr<BlockProgress> source = resolve_fork(spec, segments, batch);
     const auto tokens = static_cast<int32_t>(spec.tokens.size());
     const int32_t capacity = tokens + (spec.generation ? spec.generation->max_tokens : 0);
     auto own = std::make_shared<BlockProgress>(pool_, tokens, capacity);
-    batch.push_back(
-        std::make_shared<Sequence>(std::move(spec), std::move(segments), std::move(own)));
+    batch.push_back(std::make_shared<Sequence>(std::move(spec), std::move(segments), std::move(own),
+                                               std::move(source)));
   }
   take_up(batch);
   stats_.running += static_cast<int32_t>(batch.size());
