@@ -8,6 +8,7 @@
 # The files of a kernel, in the order in which they are included; the driver test/native/cuda/planted/<kernel>.hpp runs it.
 set(planted_files_linear_mma chunk_offset.cuh linear_mma.cuh)
 set(planted_files_rms_norm rms_norm.cu)
+set(planted_files_copy_pages copy_pages.cu)
 set(planted_files_attention_mma attention_mma.cuh)
 set(planted_files_sampling
   sampling_rows.hpp sampling_shared.cuh sampling_passes.cuh sampling_kernel.cuh sampling.hpp sampling.cu)
@@ -184,6 +185,18 @@ plant_bug(attention_mma rotation_of_the_segment_alone "wrong value|other bits" a
   "    rotation += ldg(&token->rotation);\n" "")
 plant_bug(attention_mma rows_beyond_the_last_stored "race|wrong value|out of bounds" attention_mma.cuh
   "      if (row >= rows) continue;\n" "")
+
+# ---- copy_pages
+
+plant_bug(copy_pages none "" "" "" "")
+plant_bug(copy_pages one_piece_short "wrong value" copy_pages.cu "unit < units;" "unit + 1 < units;")
+plant_bug(copy_pages first_pass_only "wrong value" copy_pages.cu "unit += kThreads)" "unit += units)")
+plant_bug(copy_pages keys_alone "wrong value" copy_pages.cu "(2 * view.page_bytes / view.head_bytes)" "(view.page_bytes / view.head_bytes)")
+plant_bug(copy_pages source_and_copy_swapped "wrong value|race with another block" copy_pages.cu
+[[  const U32x4* from = pages + ldg(&copy->from) * page_units + part;
+  U32x4* to = pages + ldg(&copy->to) * page_units + part;]]
+[[  const U32x4* from = pages + ldg(&copy->to) * page_units + part;
+  U32x4* to = pages + ldg(&copy->from) * page_units + part;]])
 
 # ---- sampling
 

@@ -131,6 +131,12 @@ export interface NativeSequence {
   /** Tokens of the own block, at least one. */
   tokens: Int32Array;
   generation?: NativeGenerationParams;
+  /**
+   * A sequence, submitted before (also earlier in the same call) and not released, done or not, whose prompt is the same:
+   * tokens, offset and segments. The KV states of its own block are copied as soon as they are there; of them this
+   * sequence computes the last token's row alone, or what the other one had not computed when it ended.
+   */
+  forkOf?: number;
 }
 
 /** What happened to one sequence since the last report. Several reports may follow each other for one sequence. */
@@ -157,6 +163,8 @@ export interface NativeEvent {
   finishedAt?: number;
   /** With the first token or with `encoded`: floating-point operations run for this sequence so far. */
   flops?: number;
+  /** With the first token or with `encoded`: tokens of the own block that were copied by `forkOf`, not computed. */
+  copiedTokens?: number;
 }
 
 export interface NativeStats {
@@ -177,8 +185,8 @@ export interface NativeStats {
 /** Where the time of steps went since load; the sums never go down. */
 export interface OpTime {
   /**
-   * plan_attention, embedding, rms_norm, add_rms_norm, rope_store, attention, gather_rows, swiglu, sample; the linear layers
-   * qkv, o, gate_up, down and lm_head; or other: what steps take beyond these.
+   * copy_pages, plan_attention, embedding, rms_norm, add_rms_norm, rope_store, attention, gather_rows, swiglu, sample; the
+   * linear layers qkv, o, gate_up, down and lm_head; or other: what steps take beyond these.
    */
   op: string;
   /** Of 'other': steps. */

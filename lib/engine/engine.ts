@@ -20,6 +20,7 @@ import { checkPromptBlocks, type PromptOptions, resolvePrompt } from './prompt.j
 import { checkBlockOptions, type EncodeOptions, type GenerateRequest } from './request.js';
 import type { BlockUsage } from './result.js';
 import { Scheduler } from './scheduler.js';
+import { SharedPrompt } from './shared-prompt.js';
 import { type EngineStats, engineStats } from './stats.js';
 import { TokenSource } from './tokens.js';
 
@@ -121,20 +122,20 @@ export class Engine {
    * iterated, and in `result()`. Any number of generations may run at once: they share the steps of the model.
    */
   generate(request: GenerateRequest): Generation {
-    const run = new GenerationRun(request, this.#context);
-    this.#track(run.generation.result());
-    return run.generation;
+    return this.#answer(request, new SharedPrompt(this.#context, 1));
   }
 
   /**
    * Several answers to one prompt: generation i is that of `generate()` with the seed `seed + i` (a random one unless
-   * given), streams and ends on its own, and finds the blocks that the first one encodes. Greedy answers are all the same.
-   * Throws INVALID_ARGUMENT if `n` is not a number from 1 to 1024; a wrong request fails through each generation.
+   * given), streams and ends on its own. The prompt is tokenised once and computed once: whatever is admitted while another
+   * one runs begins as a copy of its KV states. Greedy answers are all the same. Throws INVALID_ARGUMENT if `n` is not a
+   * number from 1 to 1024; a wrong request fails through each generation.
    */
   generateMany(request: GenerateRequest, n: number): Generation[] {
     const count = checkInteger(n, 'n', { min: 1, max: MOST_ANSWERS });
     const seed = request?.seed ?? Math.floor(Math.random() * (Number.MAX_SAFE_INTEGER - count));
-    return Array.from({ length: count }, (_, i) => this.generate({ ...request, seed: seed + i }));
+    const prompt = new SharedPrompt(this.#context, count);
+    return Array.from({ length: count }, (_, i) => this.#answer({ ...request, seed: seed + i }, prompt));
   }
 
   /**
@@ -189,6 +190,12 @@ export class Engine {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  #answer(request: GenerateRequest, prompt: SharedPrompt): Generation {
+    const run = new GenerationRun(request, prompt, this.#context);
+    this.#track(run.generation.result());
+    return run.generation;
   }
 
   async #encode(

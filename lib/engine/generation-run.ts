@@ -1,32 +1,25 @@
 /** The life of one generation: check, tokenise, plan, wait for admission, turn native events into parts and a result. */
-import type { KeyScheme } from '../cache/key.js';
 import { BlockAttentionError, toBlockAttentionError } from '../errors.js';
-import type { ChatFormat } from '../model/chat-format.js';
 import type { GenerationDefaults, ModelConfig, TokenizerHandle } from '../model/types.js';
 import { type NativeEvent, nativeNow } from '../native.js';
 import { AnswerText } from './answer-text.js';
-import { type Plan, planBlocks } from './blocks.js';
+import type { Plan } from './blocks.js';
 import { blockCost, executedFlops, paperFlops } from './flops.js';
 import { Generation } from './generation.js';
 import type { BlockStatus, Job, JobUser } from './job.js';
 import { PartBuffer } from './parts.js';
-import { emptyQuery, resolvePrompt } from './prompt.js';
 import { type CheckedRequest, checkRequest } from './request.js';
 import type { GenerationPart, GenerationResult } from './result.js';
 import type { Scheduler } from './scheduler.js';
-import type { TokenSource } from './tokens.js';
+import type { PromptContext, SharedPrompt } from './shared-prompt.js';
 import { TokenTrace } from './token-trace.js';
 import { blockUsages, cachedTokens } from './usage.js';
 
 /** What runs of one engine share. */
-export interface RunContext {
+export interface RunContext extends PromptContext {
   config: ModelConfig;
   defaults: GenerationDefaults;
   tokenizer: TokenizerHandle | undefined;
-  tokens: TokenSource;
-  /** Undefined: the model has no chat template. */
-  chat: ChatFormat | undefined;
-  keys: KeyScheme;
   scheduler: Scheduler;
   /** Throws CLOSED once the engine takes up nothing new. */
   checkOpen: () => void;
@@ -35,8 +28,8 @@ export interface RunContext {
 export class GenerationRun implements JobUser {
   readonly generation: Generation;
   readonly #context: RunContext;
+  readonly #prompt: SharedPrompt;
   readonly #parts = new PartBuffer<GenerationPart>();
-  readonly #stopTokenising = new AbortController();
   readonly #startedAt = nativeNow();
   readonly #trace: TokenTrace;
   #settle: { resolve(result: GenerationResult): void; reject(error: BlockAttentionError): void } | undefined;
@@ -54,9 +47,11 @@ export class GenerationRun implements JobUser {
   #admittedAt: number | undefined;
   #encoding: { begin: number; end: number } | undefined;
   #executed = 0;
+  #copiedTokens = 0;
 
-  constructor(request: unknown, context: RunContext) {
+  constructor(request: unknown, prompt: SharedPrompt, context: RunContext) {
     this.#context = context;
+    this.#prompt = prompt;
     this.#trace = new TokenTrace(this.#startedAt);
     const result = new Promise<GenerationResult>((resolve, reject) => {
       this.#settle = { resolve, reject };
@@ -81,6 +76,7 @@ export class GenerationRun implements JobUser {
   generated(event: NativeEvent): void {
     if (this.#over) return;
     this.#executed += event.flops ?? 0;
+    this.#copiedTokens += event.copiedTokens ?? 0;
     const tokens = event.tokens ?? new Int32Array();
     for (const [index, token] of tokens.entries()) {
       const logprobs = this.#trace.add(event, index);
@@ -112,7 +108,7 @@ export class GenerationRun implements JobUser {
   }
 
   async #start(request: unknown): Promise<void> {
-    const { config, defaults, tokenizer, tokens, chat, keys, scheduler, checkOpen } = this.#context;
+    const { config, defaults, tokenizer, scheduler, checkOpen } = this.#context;
     checkOpen();
     const checked = checkRequest(request, {
       vocabSize: config.native.vocabSize,
@@ -121,32 +117,21 @@ export class GenerationRun implements JobUser {
     });
     this.#watch(checked.options.signal);
 
-    const prompt = await resolvePrompt(checked.prompt, chat, this.#stopTokenising.signal);
-    this.#notes = prompt.notes ?? [];
-    const blocks = prompt.blocks.map((input, index) => ({
-      name: `blocks[${index}]`,
-      input,
-      remember: true,
-    }));
-    const query = { name: 'query', input: prompt.query, remember: false };
-    const encoded = await tokens.tokens([...blocks, query], this.#stopTokenising.signal);
-    this.#tokenizedAt = nativeNow();
+    const { plan, query, notes, tokenizedAt } = await this.#prompt.planned(checked);
     if (this.#over) return;
-
-    const final = encoded.pop() ?? new Int32Array();
-    if (final.length === 0) throw emptyQuery('has no tokens');
-    const plan = planBlocks(encoded, checked.options, keys);
+    this.#tokenizedAt = tokenizedAt;
+    this.#notes = notes;
     this.#plan = plan;
-    this.#queryTokens = final.length;
+    this.#queryTokens = query.length;
     const maxTokens = Math.min(
       checked.maxTokens,
-      roomBehind(plan.length + final.length, config.maxPositions),
+      roomBehind(plan.length + query.length, config.maxPositions),
     );
     this.#answer = new AnswerText(tokenizer?.streamDecoder(), checked.stop);
     this.#job = {
       plan,
       cost: blockCost(config.native),
-      final: { tokens: final, generation: nativeParams(checked, plan, maxTokens) },
+      final: { tokens: query, generation: nativeParams(checked, plan, maxTokens) },
       user: this,
     };
     this.#queuedAt = nativeNow();
@@ -183,7 +168,7 @@ export class GenerationRun implements JobUser {
   #stop(): void {
     this.#over = true;
     this.#forgetSignal?.();
-    this.#stopTokenising.abort();
+    this.#prompt.leave();
     if (this.#job !== undefined) this.#context.scheduler.cancel(this.#job);
   }
 
@@ -192,7 +177,7 @@ export class GenerationRun implements JobUser {
     const { text, tokens, logprobs, topLogprobs, firstToken, perToken } = this.#trace;
     const now = nativeNow();
     const blocks = blockUsages(this.#plan, this.#statuses);
-    const cached = cachedTokens(blocks);
+    const cached = cachedTokens(blocks) + this.#copiedTokens;
     const promptTokens = (this.#plan?.length ?? 0) + this.#queryTokens;
     return {
       text,

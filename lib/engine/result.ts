@@ -38,7 +38,10 @@ export interface BlockUsage {
 export interface Usage {
   /** Blocks and query. */
   promptTokens: number;
-  /** Tokens of blocks that were hits. */
+  /**
+   * Tokens that were not computed for this request: of blocks that were hits, and of the query where an answer of
+   * `generateMany` has it from another one.
+   */
   cachedTokens: number;
   completionTokens: number;
   /** One for each block in front of the query. */

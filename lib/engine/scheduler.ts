@@ -13,18 +13,16 @@ import type { BlockKey } from '../cache/key.js';
 import { BlockAttentionError, toBlockAttentionError } from '../errors.js';
 import type { NativeEngine, NativeEvent, NativeSequence } from '../native.js';
 import type { Plan, PlannedBlock } from './blocks.js';
+import { forkSource, type Running } from './fork.js';
 import type { BlockStatus, FinalBlock, Job } from './job.js';
 import { encodingOf, finalOf, idOf } from './sequences.js';
 
-interface ActiveJob {
+interface ActiveJob extends Running {
   readonly job: Job;
-  /** Pinned for this job. */
-  readonly blocks: readonly CachedBlock[];
   /** Ids of blocks that are not ready yet. */
   readonly pending: Set<number>;
   /** Ids of blocks that this job missed on. */
   readonly missed: ReadonlySet<number>;
-  readonly finalId: number | undefined;
 }
 
 /** What the cache knows of a plan's blocks; those found are pinned. */
@@ -206,8 +204,10 @@ export class Scheduler {
     for (const key of lookUp.missing.keys()) ids.set(key, this.#nextId++);
     const finalId = job.final === undefined ? undefined : this.#nextId++;
     const sequences = [...lookUp.missing.values()].map((block) => encodingOf(block, job.plan, ids));
-    if (job.final !== undefined && finalId !== undefined)
-      sequences.push(finalOf(job.plan, job.final, finalId, ids));
+    if (job.final !== undefined && finalId !== undefined) {
+      const forkOf = forkSource(job.plan, ids, this.#active.values());
+      sequences.push(finalOf(job.plan, job.final, { id: finalId, forkOf }, ids));
+    }
 
     let submitted = false;
     try {

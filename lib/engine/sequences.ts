@@ -24,7 +24,7 @@ export function encodingOf(
 export function finalOf(
   plan: Plan,
   final: FinalBlock,
-  id: number,
+  { id, forkOf }: { id: number; forkOf: number | undefined },
   ids: ReadonlyMap<BlockKey, number>,
 ): NativeSequence {
   return {
@@ -35,6 +35,7 @@ export function finalOf(
     offset: plan.length,
     tokens: final.tokens,
     generation: final.generation,
+    ...(forkOf === undefined ? {} : { forkOf }),
   };
 }
 

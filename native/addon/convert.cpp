@@ -137,6 +137,9 @@ SequenceSpec sequence_spec(const Napi::Value& value, const std::string& field) {
   const Napi::Value generation = object.Get("generation");
   if (!generation.IsUndefined())
     spec.generation = generation_spec(generation, field + ".generation");
+  const Napi::Value fork_of = object.Get("forkOf");
+  if (!fork_of.IsUndefined())
+    spec.fork_of = as_integer(fork_of, field + ".forkOf", 0, kMaxSafeInteger);
   return spec;
 }
 
@@ -170,6 +173,7 @@ Napi::Object to_js(Napi::Env env, const SequenceEvent& event) {
     object.Set("startedAt", event.started_at);
     object.Set("finishedAt", event.finished_at);
     object.Set("flops", event.flops);
+    object.Set("copiedTokens", event.copied_rows);
   }
   return object;
 }

@@ -8,6 +8,7 @@
 #include "core/error.hpp"
 #include "cpu/attention.hpp"
 #include "cpu/attention_kernels.hpp"
+#include "cpu/copy_pages.hpp"
 #include "cpu/cpu_vector.hpp"
 #include "cpu/embedding.hpp"
 #include "cpu/host_memory.hpp"
@@ -154,6 +155,10 @@ class CpuBackend final : public Backend {
                    const Tensor& out_v) override {
     attention_->rope_rotate(static_cast<const CpuKvStorage&>(kv), pages, length, layer, delta,
                             out_k, out_v);
+  }
+
+  void copy_pages(std::span<const PageCopy> copies, KvStorage& kv) override {
+    block_attention::copy_pages(pool_, copies, static_cast<CpuKvStorage&>(kv));
   }
 
   void sample(const Tensor& logits, std::span<const SamplingRow> rows,

@@ -6,6 +6,7 @@
 #include "core/error.hpp"
 #include "cuda/attention.hpp"
 #include "cuda/attention_tiles.hpp"
+#include "cuda/copy_pages.hpp"
 #include "cuda/device.hpp"
 #include "cuda/embedding.hpp"
 #include "cuda/gather_rows.hpp"
@@ -141,6 +142,10 @@ class CudaBackend final : public Backend {
                    int32_t layer, int32_t delta, const Tensor& out_k,
                    const Tensor& out_v) override {
     attention_->rope_rotate(storage(kv), pages, length, layer, delta, out_k, out_v);
+  }
+
+  void copy_pages(std::span<const PageCopy> copies, KvStorage& kv) override {
+    cuda::copy_pages(device_, uploads_.upload(copies), copies.size(), storage(kv));
   }
 
   void sample(const Tensor& logits, std::span<const SamplingRow> rows,

@@ -69,105 +69,6 @@ Engine::Engine(ModelConfig config, std::unique_ptr<Backend> backend, ModelWeight
 
 Engine::~Engine() { close(); }
 
-void Engine::check_token(int32_t token) const {
-  if (token < 0 || token >= config_.vocab_size) {
-    throw Error(ErrorCode::kInvalidArgument, "token " + std::to_string(token) +
-                                                 " is outside the vocabulary of " +
-                                                 std::to_string(config_.vocab_size));
-  }
-}
-
-void Engine::check(const SequenceSpec& spec) const {
-  if (spec.tokens.empty())
-    throw Error(ErrorCode::kInvalidArgument, "a sequence needs at least one token");
-  for (int32_t token : spec.tokens) check_token(token);
-  int64_t capacity = static_cast<int64_t>(spec.tokens.size());
-  if (spec.generation) {
-    if (spec.generation->max_tokens < 1)
-      throw Error(ErrorCode::kInvalidArgument, "maxTokens must be at least 1");
-    for (int32_t token : spec.generation->history) check_token(token);
-    for (const auto& [token, bias] : spec.generation->sampling.logit_bias) check_token(token);
-    capacity += spec.generation->max_tokens;
-  }
-  if (spec.offset < 0 || spec.offset + capacity > max_positions_) {
-    throw Error(ErrorCode::kInvalidArgument, "sequence " + std::to_string(spec.id) +
-                                                 " ends at position " +
-                                                 std::to_string(spec.offset + capacity) +
-                                                 ", the most is " + std::to_string(max_positions_));
-  }
-}
-
-std::vector<Segment> Engine::resolve(const SequenceSpec& spec,
-                                     const std::vector<SequencePtr>& batch) const {
-  std::vector<Segment> segments;
-  segments.reserve(spec.segments.size());
-  int64_t end = 0;
-  for (const SegmentSpec& segment : spec.segments) {
-    SequencePtr source;
-    const auto known = sequences_.find(segment.id);
-    if (known != sequences_.end()) {
-      source = known->second;
-    } else {
-      const auto same_call = std::find_if(
-          batch.begin(), batch.end(), [&](const SequencePtr& s) { return s->id() == segment.id; });
-      if (same_call != batch.end()) source = *same_call;
-    }
-    if (source == nullptr) {
-      throw Error(ErrorCode::kInvalidArgument, "sequence " + std::to_string(spec.id) +
-                                                   " sees block " + std::to_string(segment.id) +
-                                                   ", which does not exist");
-    }
-    if (segment.offset < end) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "segments must be in key order and must not overlap");
-    }
-    end = int64_t{segment.offset} + source->own()->tokens;
-    segments.push_back({source->own(), segment.offset});
-  }
-  if (spec.offset < end)
-    throw Error(ErrorCode::kInvalidArgument, "the own block must lie behind its segments");
-  return segments;
-}
-
-void Engine::submit(std::vector<SequenceSpec> specs) {
-  const std::lock_guard lock(mutex_);
-  if (stop_) throw Error(ErrorCode::kClosed, "the engine is closed");
-  std::vector<SequencePtr> batch;
-  batch.reserve(specs.size());
-  for (SequenceSpec& spec : specs) {
-    check(spec);
-    const bool in_batch =
-        std::any_of(batch.begin(), batch.end(), [&](const auto& s) { return s->id() == spec.id; });
-    if (in_batch || sequences_.contains(spec.id)) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "sequence id " + std::to_string(spec.id) + " is in use");
-    }
-    std::vector<Segment> segments = resolve(spec, batch);
-    const auto tokens = static_cast<int32_t>(spec.tokens.size());
-    const int32_t capacity = tokens + (spec.generation ? spec.generation->max_tokens : 0);
-    auto own = std::make_shared<BlockProgress>(pool_, tokens, capacity);
-    batch.push_back(
-        std::make_shared<Sequence>(std::move(spec), std::move(segments), std::move(own)));
-  }
-  take_up(batch);
-  stats_.running += static_cast<int32_t>(batch.size());
-  stats_.unreported += static_cast<int32_t>(batch.size());
-  work_.notify_one();
-}
-
-void Engine::take_up(const std::vector<SequencePtr>& batch) {
-  const auto unfinished = static_cast<size_t>(stats_.running) + batch.size();
-  if (inbox_.capacity() < unfinished) inbox_.reserve(2 * unfinished);
-  size_t known = 0;
-  try {
-    for (; known < batch.size(); ++known) sequences_.emplace(batch[known]->id(), batch[known]);
-  } catch (...) {
-    for (size_t i = 0; i < known; ++i) sequences_.erase(batch[i]->id());
-    throw;
-  }
-  inbox_.insert(inbox_.end(), batch.begin(), batch.end());
-}
-
 void Engine::abort(int64_t id) {
   const std::lock_guard lock(mutex_);
   const auto place = sequences_.find(id);
@@ -251,7 +152,8 @@ bool Engine::wait_for_work() {
   return !stop_;
 }
 
-// Takes out aborted sequences, and those that wait for a block that will never be complete.
+// Takes out aborted sequences, and those that wait for a block that will never be complete; lets
+// the forks of what ended go on.
 void Engine::drop_ended(EventList& events) {
   for (const SequencePtr& sequence : active_) {
     if (sequence->abort) {
@@ -262,6 +164,7 @@ void Engine::drop_ended(EventList& events) {
     }
   }
   std::erase_if(active_, [](const SequencePtr& sequence) { return sequence->finished; });
+  for (const SequencePtr& sequence : active_) sequence->follow_source();
 }
 
 void Engine::end_early(Sequence& sequence, Finish finish, ErrorCode code, const char* message,
@@ -284,7 +187,7 @@ void Engine::end_early(Sequence& sequence, Finish finish, ErrorCode code, const 
 
 void Engine::finish(Sequence& sequence) noexcept {
   sequence.finished = true;
-  sequence.drop_earlier();
+  sequence.drop_others();
   ++ended_;
   const std::lock_guard lock(mutex_);
   --stats_.running;
@@ -336,6 +239,7 @@ void Engine::run_step() {
     for (const ScheduledRows& rows : scheduled_) stats_.rows += static_cast<uint64_t>(rows.rows);
   }
   for (const ScheduledRows& rows : scheduled_) {
+    rows.sequence->step_done(rows.begin);
     rows.sequence->last_step = step_number;
     if (!rows.sequence->started) rows.sequence->started_at = start;
     rows.sequence->started = true;
@@ -374,6 +278,7 @@ void Engine::report_encoded(Sequence& sequence, double now, EventList& events) {
     event.started_at = sequence.started_at;
     event.finished_at = now;
     event.flops = sequence.flops;
+    event.copied_rows = sequence.copied_rows;
   }
   finish(sequence);
 }
@@ -401,6 +306,7 @@ void Engine::report_token(Sequence& sequence, const SampledToken& token, double 
   event.started_at = sequence.started_at;
   event.finished_at = now;
   event.flops = sequence.flops;
+  event.copied_rows = sequence.copied_rows;
   event.finish = sequence.push(token.token);
   if (event.finish != Finish::kNone) finish(sequence);
   if (!sequence.released) events.splice(events.end(), report);
@@ -420,7 +326,7 @@ void Engine::fail_largest(const char* message, EventList& events) noexcept {
   Sequence* largest = active_.back().get();
   int32_t most = 0;
   for (const ScheduledRows& rows : scheduled_) {
-    rows.sequence->own()->scheduled = rows.begin;
+    rows.sequence->step_failed();
     if (rows.rows < most) continue;
     largest = rows.sequence;
     most = rows.rows;

@@ -84,8 +84,12 @@ class Engine {
  private:
   using SequencePtr = std::shared_ptr<Sequence>;
 
+  SequencePtr find(int64_t id, const std::vector<SequencePtr>& batch) const;
   std::vector<Segment> resolve(const SequenceSpec& spec,
                                const std::vector<SequencePtr>& batch) const;
+  std::shared_ptr<BlockProgress> resolve_fork(const SequenceSpec& spec,
+                                              const std::vector<Segment>& segments,
+                                              const std::vector<SequencePtr>& batch) const;
   void check(const SequenceSpec& spec) const;
   void check_token(int32_t token) const;
 

@@ -25,10 +25,11 @@ struct SequenceEvent {
   Finish finish = Finish::kNone;
   ErrorCode error_code = ErrorCode::kInternal;  // with kError
   std::string error_message;
-  bool first = false;  // the following three are set: with the first token, or with kEncoded
+  bool first = false;  // the following are set: with the first token, or with kEncoded
   double started_at = 0;
   double finished_at = 0;
   double flops = 0;
+  int32_t copied_rows = 0;  // of the own block, not computed
 };
 
 // A list, so that an event that exists is handed on without allocating: when memory has run out,

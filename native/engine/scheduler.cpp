@@ -18,14 +18,15 @@ class StepRoom {
     const int32_t rows = std::min({sequence.pending_rows(), limit, left_});
     if (rows <= 0 || !sequence.ready()) return 0;
     BlockProgress& own = *sequence.own();
+    const int32_t begin = sequence.next_row();
     const auto same = std::find_if(scheduled_.begin(), scheduled_.end(),
                                    [&](const ScheduledRows& s) { return s.sequence == &sequence; });
     if (same != scheduled_.end()) {
       same->rows += rows;
     } else {
-      scheduled_.push_back({&sequence, own.scheduled, rows});
+      scheduled_.push_back({&sequence, begin, rows});
     }
-    own.scheduled += rows;
+    own.scheduled = begin + rows;
     left_ -= rows;
     return rows;
   }

@@ -8,7 +8,9 @@
 //   3. the rest goes to the prompts with the fewest rows left, so that a short query does not wait
 //   for a long document.
 // A sequence may run in the very step that completes the blocks it sees: within each layer all keys
-// are written before any is read.
+// are written before any is read. A fork waits until the rows that it copies are computed, one step
+// longer, since copies come before everything else of a step; then it has one row left, and rule 3
+// puts it in front.
 #pragma once
 
 #include <cstdint>

@@ -34,10 +34,12 @@ struct SequenceSpec {
   int32_t offset = 0;                 // of the own block in the prompt
   std::vector<int32_t> tokens;
   std::optional<GenerationSpec> generation;
+  // A sequence of the same tokens behind the same segments, done or not: KV states of its own block
+  // are copied instead of computed, as far as it gets with them.
+  std::optional<int64_t> fork_of = {};
 };
 
-// A block and how far its KV states are written. Only the engine thread looks at `scheduled` and
-// `failed`.
+// A block and how far its KV states are written. Only the engine thread looks at what changes.
 struct BlockProgress {
   BlockProgress(std::shared_ptr<PagePool> pool, int32_t token_count, int32_t capacity)
       : storage(std::move(pool), capacity), tokens(token_count) {}
@@ -45,7 +47,10 @@ struct BlockProgress {
   Block storage;
   const int32_t tokens;   // of the prompt; a final block goes on beyond them
   int32_t scheduled = 0;  // rows that are computed, or part of the step that is being put together
-  bool failed = false;    // aborted or in error: will never be complete
+  int32_t computed = 0;   // rows of steps that are done
+  bool failed = false;    // aborted or in error: will get no further
+  // Failed too early for its forks: the one that computes what is lacking, for all of them.
+  std::weak_ptr<BlockProgress> heir;
 
   bool complete() const { return scheduled >= tokens; }
 };
@@ -71,7 +76,9 @@ class TokenCounts {
 
 class Sequence {
  public:
-  Sequence(SequenceSpec spec, std::vector<Segment> earlier, std::shared_ptr<BlockProgress> own);
+  // `source`: the own block of the sequence that this one forks, if it does.
+  Sequence(SequenceSpec spec, std::vector<Segment> earlier, std::shared_ptr<BlockProgress> own,
+           std::shared_ptr<BlockProgress> source = nullptr);
 
   int64_t id() const { return id_; }
   const std::vector<Segment>& earlier() const { return earlier_; }
@@ -79,21 +86,39 @@ class Sequence {
   int32_t offset() const { return offset_; }
   const std::optional<GenerationSpec>& generation() const { return generation_; }
 
+  // Whether `spec`, resolved to these segments, has its prompt. Any thread, also when it has ended.
+  bool has_prompt_of(const SequenceSpec& spec, const std::vector<Segment>& earlier) const;
+
+  // The first row to schedule: what a fork's source has computed lies before it.
+  int32_t next_row() const;
   // Rows that can be computed now: the rest of the prompt, or the token drawn last.
-  int32_t pending_rows() const { return static_cast<int32_t>(tokens_.size()) - own_->scheduled; }
+  int32_t pending_rows() const { return static_cast<int32_t>(tokens_.size()) - next_row(); }
   std::span<const int32_t> tokens(int32_t begin, int32_t count) const {
     return std::span(tokens_).subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
   }
   bool decoding() const { return generated_ > 0; }
-  // All earlier blocks are complete, or will be in the step that is being put together.
+  // All earlier blocks are complete, or will be in the step that is being put together; and the
+  // source of a fork has nothing more to give.
   bool ready() const;
   bool blocked_forever() const;
+
+  // Of a fork that has computed nothing yet: where to copy the rows below next_row() from. It keeps
+  // the pages alive until then. Null otherwise.
+  const BlockProgress* source() const { return source_.get(); }
+  // Lets the forks of a source that failed too early wait for one of them. Before every step, in
+  // order of arrival.
+  void follow_source();
+
+  // What was scheduled, `first_row` and those behind it, is computed.
+  void step_done(int32_t first_row);
+  // It is not: everything is as before the step.
+  void step_failed() { own_->scheduled = own_->computed; }
 
   SamplingRow sampling_row() const;
   // Takes up the drawn token. Returns kNone while the generation goes on.
   Finish push(int32_t token);
-  // The blocks that it saw may go; its own stays.
-  void drop_earlier() { earlier_.clear(); }
+  // The blocks that it saw or copied from may go; its own stays.
+  void drop_others();
   // Where an end before its time is reported: one event, made with the sequence, so that running
   // out of memory can be reported too.
   EventList& early_end() { return early_end_; }
@@ -104,13 +129,27 @@ class Sequence {
   bool started = false;
   bool finished = false;
   uint64_t last_step = 0;  // the step that computed rows of it last
+  int32_t copied_rows = 0;
   double flops = 0;
   double started_at = 0;
 
  private:
+  // A segment that does not keep its block.
+  struct SeenBlock {
+    explicit SeenBlock(const Segment& segment) : block(segment.block), offset(segment.offset) {}
+    std::weak_ptr<const BlockProgress> block;
+    int32_t offset;
+  };
+
+  // Rows that a fork can do without computing. The last one has to be, for its logits.
+  int32_t most_copied() const { return own_->tokens - 1; }
+  bool lacks_source_rows() const;
+
   int64_t id_;
   std::vector<Segment> earlier_;
+  const std::vector<SeenBlock> seen_;
   std::shared_ptr<BlockProgress> own_;
+  std::shared_ptr<BlockProgress> source_;
   int32_t offset_;
   std::vector<int32_t> tokens_;
   std::optional<GenerationSpec> generation_;

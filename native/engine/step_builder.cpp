@@ -1,5 +1,7 @@
 #include "engine/step_builder.hpp"
 
+#include <algorithm>
+
 namespace block_attention {
 
 const Step& StepBuilder::build(const std::vector<ScheduledRows>& scheduled) {
@@ -7,8 +9,10 @@ const Step& StepBuilder::build(const std::vector<ScheduledRows>& scheduled) {
   segments_.clear();
   sequences_.clear();
   outputs_.clear();
+  copies_.clear();
   for (const ScheduledRows& rows : scheduled) {
     const Sequence& sequence = *rows.sequence;
+    add_copies(rows);
     const auto tokens = sequence.tokens(rows.begin, rows.rows);
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     for (const Segment& earlier : sequence.earlier()) {
@@ -29,8 +33,21 @@ const Step& StepBuilder::build(const std::vector<ScheduledRows>& scheduled) {
     segments += count;
     first_row += rows.rows;
   }
-  step_ = {tokens_, sequences_};
+  step_ = {tokens_, sequences_, copies_};
   return step_;
+}
+
+// What a fork has not computed and will not compute.
+void StepBuilder::add_copies(const ScheduledRows& rows) {
+  const BlockProgress* source = rows.sequence->source();
+  if (source == nullptr) return;
+  const std::span<const PageId> from = source->storage.pages();
+  const std::span<const PageId> to = rows.sequence->own()->storage.pages();
+  const int32_t page_tokens = source->storage.page_tokens();
+  for (int32_t first = 0; first < rows.begin; first += page_tokens) {
+    const auto page = static_cast<size_t>(first / page_tokens);
+    copies_.push_back({from[page], to[page], std::min(page_tokens, rows.begin - first)});
+  }
 }
 
 }  // namespace block_attention

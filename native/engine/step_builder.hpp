@@ -20,10 +20,13 @@ class StepBuilder {
   const std::vector<int32_t>& outputs() const { return outputs_; }
 
  private:
+  void add_copies(const ScheduledRows& rows);
+
   std::vector<int32_t> tokens_;
   std::vector<StepSegment> segments_;
   std::vector<StepSequence> sequences_;
   std::vector<int32_t> outputs_;
+  std::vector<PageCopy> copies_;
   Step step_;
 };
 

@@ -50,6 +50,7 @@ class Block {
   Block& operator=(const Block&) = delete;
 
   std::span<const PageId> pages() const { return pages_; }
+  int32_t page_tokens() const { return pool_->page_tokens(); }
   int32_t capacity() const { return capacity_; }
 
  private:

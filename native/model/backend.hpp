@@ -159,6 +159,10 @@ class Backend {
                            int32_t layer, int32_t delta, const Tensor& out_k,
                            const Tensor& out_v) = 0;
 
+  // Copies pages, in all layers; what lies behind a copy's tokens may be copied too. No page is
+  // copied to that is copied from, or twice. `copies` must stay until finish_step().
+  virtual void copy_pages(std::span<const PageCopy> copies, KvStorage& kv) = 0;
+
   // Comes first in every step. Forgets what a step that failed has left.
   virtual void begin_step() = 0;
 

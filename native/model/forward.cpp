@@ -61,6 +61,7 @@ void Forward::run(const Step& step, std::span<const int32_t> output_sequences,
   const Tensor all_delta = activation(delta_, rows, config_.hidden_size);
   const Tensor qkv = activation(qkv_, rows, config_.qkv_size());
 
+  if (!step.copies.empty()) backend_.copy_pages(step.copies, kv_);
   backend_.plan_attention(step, *plan_);
   backend_.embedding(*weights_.embed_tokens, step.tokens, residual);
   for (int32_t index = 0; index < config_.num_layers; ++index) {

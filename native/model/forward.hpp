@@ -20,9 +20,10 @@ class Forward {
   Forward(const ModelConfig& config, const ModelWeights& weights, Backend& backend, KvStorage& kv,
           int32_t max_rows);
 
-  // Computes the step: writes K and V of every row into its block's pages. `output_sequences` are
-  // the indices of the sequences whose last row's logits are wanted, ascending; `logits(tensor,
-  // first)` is called for the logits of output_sequences[first .. first + tensor.rows), in chunks.
+  // Copies the step's pages and computes it: writes K and V of every row into its block's pages.
+  // `output_sequences` are the indices of the sequences whose last row's logits are wanted,
+  // ascending; `logits(tensor, first)` is called for the logits of output_sequences[first .. first
+  // + tensor.rows), in chunks.
   void run(const Step& step, std::span<const int32_t> output_sequences,
            FunctionRef<void(const Tensor& logits, size_t first)> logits);
 

@@ -82,6 +82,10 @@ class ForwardingBackend : public Backend {
     backend_->rope_rotate(kv, pages, length, layer, delta, out_k, out_v);
   }
 
+  void copy_pages(std::span<const PageCopy> copies, KvStorage& kv) override {
+    backend_->copy_pages(copies, kv);
+  }
+
   void begin_step() override { backend_->begin_step(); }
   void sample(const Tensor& logits, std::span<const SamplingRow> rows,
               std::span<SampledToken> out) override {

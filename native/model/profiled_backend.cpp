@@ -11,9 +11,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kNames[] = {
-    "plan_attention", "embedding",   "rms_norm", "add_rms_norm", "qkv",    "rope_store",
-    "attention",      "gather_rows", "o",        "gate_up",      "swiglu", "down",
-    "lm_head",        "sample",      "other"};
+    "copy_pages", "plan_attention", "embedding",   "rms_norm", "add_rms_norm", "qkv",
+    "rope_store", "attention",      "gather_rows", "o",        "gate_up",      "swiglu",
+    "down",       "lm_head",        "sample",      "other"};
 static_assert(std::size(kNames) == static_cast<size_t>(ProfiledOp::kOther) + 1);
 
 class ProfiledBackend final : public ForwardingBackend {
@@ -29,6 +29,9 @@ class ProfiledBackend final : public ForwardingBackend {
     linears_.emplace(&weights.output(), ProfiledOp::kLmHead);
   }
 
+  void copy_pages(std::span<const PageCopy> copies, KvStorage& kv) override {
+    timed(ProfiledOp::kCopyPages, [&] { next().copy_pages(copies, kv); });
+  }
   void embedding(const LinearWeight& table, std::span<const int32_t> tokens,
                  const Tensor& out) override {
     timed(ProfiledOp::kEmbedding, [&] { next().embedding(table, tokens, out); });

@@ -16,6 +16,7 @@
 namespace block_attention {
 
 enum class ProfiledOp {
+  kCopyPages,
   kPlanAttention,
   kEmbedding,
   kRmsNorm,

@@ -1,5 +1,5 @@
-// A step: the ragged batch that one forward pass computes. Views only; the caller keeps the arrays
-// alive.
+// A step: the ragged batch that one forward pass computes, and the pages that are copied before it.
+// Views only; the caller keeps the arrays alive.
 //
 // A sequence is a list of segments in key order, the last of which is its own block, and new rows
 // of that own block. Block encoding, a chunk of a final block and a decode are all this (shared
@@ -32,9 +32,18 @@ struct StepSequence {
       segments;  // in key order; back() is the own block: rotation == local_begin
 };
 
+// The KV states of the first `tokens` slots of a page, in all layers, as a copy in another page.
+struct PageCopy {
+  PageId from = 0;
+  PageId to = 0;
+  int32_t tokens = 0;
+};
+
 struct Step {
   std::span<const int32_t> tokens;  // one per row
   std::span<const StepSequence> sequences;
+  // Done before anything is computed. No page is copied to that is copied from, or twice.
+  std::span<const PageCopy> copies = {};
 
   int32_t rows() const { return static_cast<int32_t>(tokens.size()); }
 };

@@ -1,5 +1,6 @@
-// Any order of submit, abort and release, with any blocks, offsets, tokens and sampling, on a small
-// model. What is wrong must be an Error; everything submitted must end, and give its pages back.
+// Any order of submit, abort and release, with any blocks, offsets, tokens, forks and sampling, on
+// a small model. What is wrong must be an Error; everything submitted must end, and give its pages
+// back.
 #include <fuzzer/FuzzedDataProvider.h>
 
 #include <algorithm>
@@ -106,7 +107,8 @@ class Requests {
       slots.push_back(&slot());
       // An id that is in use is refused.
       if (!slots.back()->live) slots.back()->id = next_id_++;
-      specs.push_back(sequence(slots.back()->id));
+      const int64_t id = slots.back()->id;
+      specs.push_back(data_.ConsumeIntegralInRange(0, 3) == 0 ? fork(id) : sequence(id));
     }
     try {
       engine_->submit(std::move(specs));
@@ -147,6 +149,15 @@ class Requests {
     spec.offset = offset(end);
     spec.tokens = tokens(40);
     if (data_.ConsumeBool()) spec.generation = generation();
+    if (data_.ConsumeIntegralInRange(0, 15) == 0) spec.fork_of = slot().id;
+    last_ = spec;
+    return spec;
+  }
+  // With the prompt of the sequence made last.
+  SequenceSpec fork(int64_t id) {
+    SequenceSpec spec = last_;
+    spec.fork_of = std::exchange(spec.id, id);
+    if (data_.ConsumeBool()) spec.generation = generation();
     return spec;
   }
   // Mostly at or behind `end`.
@@ -180,6 +191,7 @@ class Requests {
   const ModelConfig config_ = small_config();
   Events events_;
   std::array<Slot, kSlots> slots_;
+  SequenceSpec last_;
   int64_t next_id_ = 1;
   std::unique_ptr<Engine> engine_;
 };

@@ -314,6 +314,11 @@ describe('the native addon', () => {
     ['too many new tokens', { generation: { ...params(), maxTokens: 2 ** 31 - 1 } }],
     ['a block that does not exist', { segments: [{ id: 5, offset: 0 }], offset: 10 }],
     ['itself', { id: 7, segments: [{ id: 7, offset: 0 }], offset: 10 }],
+    ['a fork of what does not exist', { forkOf: 5 }],
+    ['a fork of itself', { id: 7, forkOf: 7 }],
+    ['a fork of nonsense', { forkOf: '7' }],
+    ['a fork of nothing', { forkOf: null }],
+    ['a fork of a fraction', { forkOf: 0.5 }],
   ])('refuses %s', (_what, more) => {
     expect(outcome(() => engine.submit([sequence(more)]))).toBe('INVALID_ARGUMENT');
     // One wrong sequence, and none of the call is taken up.

@@ -12,6 +12,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -46,6 +47,7 @@ struct Outcome {
   ErrorCode code = ErrorCode::kInternal;  // with kError
   std::string error;
   double flops = 0;
+  int32_t copied_rows = 0;
 
   bool operator==(const Outcome&) const = default;
 };
@@ -94,6 +96,17 @@ class TestEngine {
 
   Engine& engine() { return *engine_; }
 
+  // Whether all pages come back, once every sequence is released: the engine thread drops its last
+  // references after the report.
+  bool all_pages_come_back() const {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    const auto all_free = [this] { return engine_->stats().free_pages == engine_->info().pages; };
+    while (!all_free() && std::chrono::steady_clock::now() < end) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return all_free();
+  }
+
   Outcome wait(int64_t id) {
     std::unique_lock lock(mutex_);
     const bool ended = changed_.wait_for(lock, std::chrono::minutes(1), [&] {
@@ -119,7 +132,9 @@ class TestEngine {
       outcome.finish = event.finish;
       outcome.code = event.error_code;
       outcome.error = event.error_message;
-      if (event.first) outcome.flops = event.flops;
+      if (!event.first) continue;
+      outcome.flops = event.flops;
+      outcome.copied_rows = event.copied_rows;
     }
   }
 

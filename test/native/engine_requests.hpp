@@ -65,6 +65,14 @@ inline std::vector<SequenceSpec> sequences(const Request& request, int64_t first
   return specs;
 }
 
+// Another answer to the prompt of `source`, drawn with `seed`, that copies its KV states.
+inline SequenceSpec fork_of(SequenceSpec source, int64_t id, uint64_t seed) {
+  source.fork_of = source.id;
+  source.id = id;
+  source.generation->sampling.seed = seed;
+  return source;
+}
+
 inline Outcome run_alone(const ModelConfig& config, const Request& request, bool full,
                          TestEngine::Options options) {
   TestEngine engine(config, options);

@@ -2,11 +2,13 @@
 // comes out is checked only against the rules of life, so this is mostly for the sanitizers.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "engine_fixture.hpp"
 
@@ -31,17 +33,29 @@ SequenceSpec random_sequence(std::mt19937& random, int64_t id, std::optional<int
   return spec;
 }
 
-// Submits, aborts and releases sequences of its own ids; kClosed ends it. Returns how many were
-// taken up.
+bool contains(const std::vector<int64_t>& ids, int64_t id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+// Submits, forks, aborts and releases sequences of its own ids; kClosed ends it. Returns how many
+// were taken up.
 int use(Engine& engine, int thread, unsigned seed) {
   std::mt19937 random(seed);
   std::vector<int64_t> live;
+  SequenceSpec last;
   int taken = 0;
   for (int64_t id = thread;; id += kThreads) {
     try {
       const std::optional<int64_t> seen =
           live.empty() ? std::nullopt : std::optional(live[random() % live.size()]);
-      engine.submit({random_sequence(random, id, seen)});
+      SequenceSpec spec = random_sequence(random, id, seen);
+      if (random() % 3 == 0 && contains(live, last.id) &&
+          (last.segments.empty() || contains(live, last.segments[0].id))) {
+        spec = last;
+        spec.fork_of = std::exchange(spec.id, id);
+      }
+      engine.submit({spec});
+      last = std::move(spec);
       live.push_back(id);
       ++taken;
       if (random() % 3 == 0) engine.abort(live[random() % live.size()]);

@@ -23,37 +23,50 @@ class Simulation {
       : max_rows_(max_rows), random_(seed), pool_(std::make_shared<PagePool>(kPages, 16)) {}
 
   void arrive() {
-    SequenceSpec spec;
-    spec.id = next_id_++;
-    spec.tokens.assign(static_cast<size_t>(random_.between(1, 40)), 1);
+    if (!active_.empty() && random_.chance(0.3)) {
+      const auto last = static_cast<int64_t>(active_.size()) - 1;
+      const Sequence& source = *active_[static_cast<size_t>(random_.between(0, last))];
+      arrive(source.own()->tokens, source.offset(), source.earlier(), source.own());
+      return;
+    }
+    int32_t offset = 0;
     std::vector<Segment> earlier;
     for (const auto& sequence : active_) {
       if (sequence->generation() || !random_.chance(0.5)) continue;
-      earlier.push_back({sequence->own(), spec.offset});
-      spec.offset += sequence->own()->tokens;
+      earlier.push_back({sequence->own(), offset});
+      offset += sequence->own()->tokens;
     }
+    arrive(static_cast<int32_t>(random_.between(1, 40)), offset, earlier, nullptr);
+  }
+
+  void arrive(int32_t tokens, int32_t offset, std::vector<Segment> earlier,
+              std::shared_ptr<BlockProgress> source) {
+    SequenceSpec spec;
+    spec.id = next_id_++;
+    spec.tokens.assign(static_cast<size_t>(tokens), 1);
+    spec.offset = offset;
     if (random_.chance(0.6)) {
       spec.generation.emplace();
       spec.generation->max_tokens = static_cast<int32_t>(random_.between(1, 30));
     }
-    const auto tokens = static_cast<int32_t>(spec.tokens.size());
     const int32_t capacity = tokens + (spec.generation ? spec.generation->max_tokens : 0);
     auto own = std::make_shared<BlockProgress>(pool_, tokens, capacity);
-    active_.push_back(
-        std::make_shared<Sequence>(std::move(spec), std::move(earlier), std::move(own)));
+    active_.push_back(std::make_shared<Sequence>(std::move(spec), std::move(earlier),
+                                                 std::move(own), std::move(source)));
   }
 
   // One step; false if there was nothing to compute.
   bool step() {
     ++step_;
     std::map<const Sequence*, int32_t> before;
-    for (const auto& sequence : active_) before[sequence.get()] = sequence->own()->scheduled;
+    for (const auto& sequence : active_) before[sequence.get()] = sequence->next_row();
     schedule_step(active_, max_rows_, step_, scheduled_);
     check_budget(before);
     check_dependencies();
     check_waiting();
     for (const ScheduledRows& rows : scheduled_) {
       Sequence& sequence = *rows.sequence;
+      sequence.step_done(rows.begin);
       sequence.last_step = step_;
       if (sequence.pending_rows() > 0) continue;
       sequence.finished = !sequence.generation() || sequence.push(0) != Finish::kNone;
@@ -83,11 +96,16 @@ class Simulation {
     ASSERT_TRUE(sum > 0 || !work);
   }
 
-  // Whatever a scheduled sequence sees is complete in this step at the latest.
+  // Whatever a scheduled sequence sees is complete in this step at the latest, and what it copies
+  // was computed before it: all rows but the last.
   void check_dependencies() const {
     for (const ScheduledRows& rows : scheduled_) {
       for (const Segment& segment : rows.sequence->earlier())
         ASSERT_TRUE(segment.block->complete());
+      if (const BlockProgress* source = rows.sequence->source()) {
+        ASSERT_EQ(rows.begin, source->tokens - 1);
+        ASSERT_GE(source->computed, rows.begin);
+      }
     }
   }
 

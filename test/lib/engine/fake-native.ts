@@ -5,6 +5,7 @@
  * itself. So a wrong plan gives another answer.
  */
 import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { BlockAttentionError } from '#lib/errors.js';
 import {
   type NativeEngine,
@@ -39,9 +40,12 @@ class Pages {
 
 class FakeSequence {
   readonly pages: number;
-  /** The id, and running sequences that see it or are it. */
+  /** The id, running sequences that see it or are it, and forks that wait for it. */
   holders = 2;
   rows = 0;
+  /** Rows of steps before the one that runs. */
+  computed = 0;
+  copied = 0;
   readonly drawn: number[] = [];
   aborted = false;
   released = false;
@@ -53,7 +57,10 @@ class FakeSequence {
     readonly spec: NativeSequence,
     readonly segments: readonly { block: FakeSequence; offset: number }[],
     pageTokens: number,
+    /** Until the fork has begun. */
+    public source: FakeSequence | undefined,
   ) {
+    if (source !== undefined) source.holders += 1;
     this.pages = Math.ceil((spec.tokens.length + (spec.generation?.maxTokens ?? 0)) / pageTokens);
     for (const { block } of segments) block.holders += 1;
   }
@@ -68,6 +75,15 @@ class FakeSequence {
     return createHash('sha256')
       .update(JSON.stringify([seen, [...this.spec.tokens]]))
       .digest('hex');
+  }
+
+  hasPromptOf(other: FakeSequence): boolean {
+    const promptOf = ({ spec, segments }: FakeSequence) => ({
+      offset: spec.offset,
+      tokens: spec.tokens,
+      segments: segments.map(({ block, offset }) => [block.spec.id, offset]),
+    });
+    return isDeepStrictEqual(promptOf(this), promptOf(other));
   }
 
   get prompt(): number[] {
@@ -131,11 +147,19 @@ export class FakeNative implements NativeEngine {
       });
       if (spec.offset !== end)
         throw new Error(`sequence ${spec.id} at ${spec.offset}, its segments end at ${end}`);
-      batch.set(spec.id, new FakeSequence(spec, segments, this.#options.pageTokens));
+      const sourceOf = (id: number) => batch.get(id) ?? this.#ids.get(id);
+      const source = spec.forkOf === undefined ? undefined : sourceOf(spec.forkOf);
+      const sequence = new FakeSequence(spec, segments, this.#options.pageTokens, source);
+      if (spec.forkOf !== undefined && !source?.hasPromptOf(sequence))
+        throw new Error(`sequence ${spec.id} cannot be a fork of ${spec.forkOf}`);
+      batch.set(spec.id, sequence);
     }
     const needed = [...batch.values()].reduce((sum, sequence) => sum + sequence.pages, 0);
     if (needed > this.#pages.free) {
-      for (const sequence of batch.values()) for (const { block } of sequence.segments) block.holders -= 1;
+      for (const { segments, source } of batch.values()) {
+        for (const { block } of segments) block.holders -= 1;
+        if (source !== undefined) source.holders -= 1;
+      }
       throw new BlockAttentionError('OUT_OF_PAGES', `${needed} pages wanted, ${this.#pages.free} free`);
     }
     this.#pages.free -= needed;
@@ -198,6 +222,7 @@ export class FakeNative implements NativeEngine {
     this.#forgetFinished();
     this.#steps += 1;
     for (const sequence of this.#active) this.#advance(sequence, events);
+    for (const sequence of this.#active) sequence.computed = sequence.rows;
     this.#forgetFinished();
     if (events.length > 0 && !this.closed) this.#onEvents(events);
   }
@@ -213,7 +238,14 @@ export class FakeNative implements NativeEngine {
 
   #advance(sequence: FakeSequence, events: NativeEvent[]): void {
     if (!sequence.segments.every(({ block }) => block.complete)) return;
-    const { spec } = sequence;
+    const { spec, source } = sequence;
+    if (source !== undefined) {
+      const most = spec.tokens.length - 1;
+      if (source.computed < most && !source.failed) return;
+      sequence.copied = Math.min(source.computed, most);
+      sequence.rows = sequence.copied;
+      this.#dropSource(sequence);
+    }
     if (this.failing?.(spec.tokens)) {
       sequence.failed = true;
       this.#finish(sequence, events, {
@@ -222,13 +254,18 @@ export class FakeNative implements NativeEngine {
       });
       return;
     }
-    if (sequence.rows === 0) sequence.startedAt = nativeNow();
+    if (sequence.rows === sequence.copied) sequence.startedAt = nativeNow();
     const prompt = spec.tokens.length;
     const before = sequence.rows;
     sequence.rows = Math.min(prompt, before + this.#options.rowsPerStep);
     this.#rows += Math.max(1, sequence.rows - before);
     if (sequence.rows < prompt) return;
-    const first = { startedAt: sequence.startedAt, finishedAt: nativeNow(), flops: FLOPS_PER_ROW * prompt };
+    const first = {
+      startedAt: sequence.startedAt,
+      finishedAt: nativeNow(),
+      flops: FLOPS_PER_ROW * (prompt - sequence.copied),
+      copiedTokens: sequence.copied,
+    };
     if (spec.generation === undefined) {
       this.#finish(sequence, events, { finish: 'encoded', ...first });
       return;
@@ -269,11 +306,18 @@ export class FakeNative implements NativeEngine {
     sequence.finished = true;
     if (!sequence.released) events.push({ id: sequence.spec.id, ...event });
     for (const { block } of sequence.segments) this.#drop(block);
+    this.#dropSource(sequence);
     this.#drop(sequence);
   }
 
   #forgetFinished(): void {
     this.#active = this.#active.filter((sequence) => !sequence.finished);
+  }
+
+  #dropSource(sequence: FakeSequence): void {
+    const { source } = sequence;
+    sequence.source = undefined;
+    if (source !== undefined) this.#drop(source);
   }
 
   #drop(sequence: FakeSequence): void {

@@ -113,6 +113,34 @@ TEST_F(CudaBackendTest, TheBitsDoNotDependOnHitOrMiss) {
   expect_same_bits(miss, engine.wait(1000), "hit");
 }
 
+TEST_F(CudaBackendTest, TheBitsOfAForkAreThoseOfASequenceThatComputesEverything) {
+  std::mt19937 random(20260204);
+  const ModelConfig config = small_config(40);
+  for (const DType weights : {DType::kBF16, DType::kF16}) {
+    Request request;
+    request.documents = {random_tokens(random, 21, config.vocab_size)};
+    request.query = random_tokens(random, 37, config.vocab_size);
+    request.sampling.top_logprobs = config.vocab_size;
+    request.sampling.temperature = 1.3f;
+    const auto query_id = static_cast<int64_t>(request.documents.size());
+    TestEngine engine(config, on_gpu(48, weights));
+    std::vector<SequenceSpec> specs = sequences(request, 0, false);
+    const SequenceSpec source = specs.back();
+    for (uint64_t seed = 1; seed <= 2; ++seed) {
+      specs.push_back(fork_of(source, query_id + static_cast<int64_t>(seed), seed));
+    }
+    engine.engine().submit(std::move(specs));
+    for (uint64_t seed = 1; seed <= 2; ++seed) {
+      request.sampling.seed = seed;
+      const Outcome expected = run_alone(config, request, false, on_gpu(512, weights));
+      const Outcome fork = engine.wait(query_id + static_cast<int64_t>(seed));
+      ASSERT_EQ(expected.finish, Finish::kLength) << expected.error;
+      expect_same_bits(expected, fork, "fork " + std::to_string(seed));
+      EXPECT_EQ(fork.copied_rows, 36);
+    }
+  }
+}
+
 TEST_F(CudaBackendTest, SaysWhatItIs) {
   const std::unique_ptr<Backend> backend = deterministic_backend();
   EXPECT_NE(backend->description().find(device().properties().name), std::string::npos);

@@ -2,10 +2,8 @@
 // and what a step costs beside its kernels.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "core/error.hpp"
@@ -59,13 +57,7 @@ TEST_F(EmulatedEngine, ALostDeviceFailsWhatIsInFlightAndWhatComesAfter) {
   EXPECT_EQ(engine.wait(30).code, ErrorCode::kDevice);
   EXPECT_EQ(engine.wait(31).finish, Finish::kError);
   for (const int64_t id : {0, 1, 10, 11, 20, 21, 30, 31}) engine.engine().release(id);
-  const auto all_free = [&] {
-    return engine.engine().stats().free_pages == engine.engine().info().pages;
-  };
-  for (int i = 0; i < 1000 && !all_free(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  EXPECT_TRUE(all_free());
+  EXPECT_TRUE(engine.all_pages_come_back());
 }
 
 TEST_F(EmulatedEngine, AStepAllocatesNothingAndWaitsOnce) {
@@ -76,13 +68,21 @@ TEST_F(EmulatedEngine, AStepAllocatesNothingAndWaitsOnce) {
   request.sampling.top_logprobs = 5;
   request.sampling.temperature = 1;
   request.sampling.repetition_penalty = 1.1f;
-  engine.engine().submit(sequences(request, 0, false));
+  const auto with_a_fork = [&](int64_t first_id) {
+    std::vector<SequenceSpec> specs = sequences(request, first_id, false);
+    specs.push_back(fork_of(specs.back(), first_id + 2, 7));
+    return specs;
+  };
+  engine.engine().submit(with_a_fork(0));
   ASSERT_EQ(engine.wait(1).finish, Finish::kLength);
+  ASSERT_EQ(engine.wait(2).finish, Finish::kLength);
 
   const Counters before = counters();
   const uint64_t steps = engine.engine().stats().steps;
-  engine.engine().submit(sequences(request, 10, false));
+  engine.engine().submit(with_a_fork(10));
   ASSERT_EQ(engine.wait(11).finish, Finish::kLength);
+  ASSERT_EQ(engine.wait(12).finish, Finish::kLength);
+  EXPECT_EQ(engine.wait(12).copied_rows, 4);
   EXPECT_EQ(counters().allocations, before.allocations);
   EXPECT_EQ(counters().synchronizations - before.synchronizations,
             engine.engine().stats().steps - steps);
