@@ -233,18 +233,26 @@ struct Pages {
   int32_t value_stride;  // between slots of v
 };
 
-// The query as the products with keys of T want it, in place. (The row of the scratch goes on
-// behind head_dim.)
+// The query, rotated and scaled, as the products with keys of T want it.
 template <typename T>
-HWY_INLINE void round_query(float* query, int32_t head_dim) {
+HWY_INLINE void load_query(const AttentionShape& shape, const AttentionRow& row, float* query) {
 #if HWY_TARGET == HWY_AVX3
   if constexpr (kStep<T> == 2) {
-    for (int32_t i = 0; i < head_dim; i += 16)
-      round_to_bf16(hn::Load(F32(), query + i), query + i / 2);
+    char* pairs = reinterpret_cast<char*>(query);
+    if (2 * shape.rotary_half == shape.head_dim && shape.rotary_half % kLanes == 0) {
+      rotate_vectors(row.q, row.rope, shape.rotary_half, shape.scale,
+                     [&](V vector, int32_t dim)
+                         HWY_ATTR { round_to_bf16(vector, pairs + 2 * dim); });
+      return;
+    }
+    rotate_head(row.q, row.rope, shape.rotary_half, shape.head_dim, shape.scale, query);
+    // In place; the row of the scratch goes on behind head_dim.
+    for (int32_t i = 0; i < shape.head_dim; i += kLanes)
+      round_to_bf16(hn::Load(F32(), query + i), pairs + 2 * i);
+    return;
   }
 #endif
-  static_cast<void>(query);
-  static_cast<void>(head_dim);
+  rotate_head(row.q, row.rope, shape.rotary_half, shape.head_dim, shape.scale, query);
 }
 
 // One tile of rows against the cut. kOnce: no other tile needs the pages, which come from memory;
@@ -259,9 +267,7 @@ HWY_NOINLINE void attend_tile(const AttentionShape& shape, const Pages<T>& pages
     if (rows[r].first < keys.first) keys.first = rows[r].first;
     if (rows[r].last > keys.last) keys.last = rows[r].last;
     states[r] = rows[r].state;
-    rotate_head(rows[r].q, rows[r].rope, shape.rotary_half, shape.head_dim, shape.scale,
-                scratch.query + r * kQueryStride);
-    round_query<T>(scratch.query + r * kQueryStride, shape.head_dim);
+    load_query<T>(shape, rows[r], scratch.query + r * kQueryStride);
   }
   const KeyRange panels = {keys.first / kPanel, (keys.last + kPanel - 1) / kPanel};
   const int32_t count = panels.last - panels.first;

@@ -14,11 +14,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
 
-// out = scale * rotated x, x and out [head_dim], out may be x. The first 2 * half dims are rotated
-// in half-split pairs (i, i + half) as in transformers' rotate_half; rope holds their cos, then
-// their sin.
-inline void rotate_head(const float* x, const float* rope, int32_t half, int32_t head_dim,
-                        float scale, float* out) {
+// The whole vectors of the rotation below: store(vector, dim). Returns how many of the first `half`
+// dims that were.
+template <typename Store>
+HWY_INLINE int32_t rotate_vectors(const float* x, const float* rope, int32_t half, float scale,
+                                  Store store) {
   namespace hn = hwy::HWY_NAMESPACE;
   const hn::CappedTag<float, 16> d;
   const int32_t lanes = static_cast<int32_t>(hn::Lanes(d));
@@ -29,9 +29,22 @@ inline void rotate_head(const float* x, const float* rope, int32_t half, int32_t
     const auto x2 = hn::LoadU(d, x + half + i);
     const auto cos = hn::LoadU(d, rope + i);
     const auto sin = hn::LoadU(d, rope + half + i);
-    hn::StoreU(hn::Mul(scales, hn::NegMulAdd(x2, sin, hn::Mul(x1, cos))), d, out + i);
-    hn::StoreU(hn::Mul(scales, hn::MulAdd(x1, sin, hn::Mul(x2, cos))), d, out + half + i);
+    store(hn::Mul(scales, hn::NegMulAdd(x2, sin, hn::Mul(x1, cos))), i);
+    store(hn::Mul(scales, hn::MulAdd(x1, sin, hn::Mul(x2, cos))), half + i);
   }
+  return i;
+}
+
+// out = scale * rotated x, x and out [head_dim], out may be x. The first 2 * half dims are rotated
+// in half-split pairs (i, i + half) as in transformers' rotate_half; rope holds their cos, then
+// their sin.
+inline void rotate_head(const float* x, const float* rope, int32_t half, int32_t head_dim,
+                        float scale, float* out) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const hn::CappedTag<float, 16> d;
+  int32_t i = rotate_vectors(x, rope, half, scale,
+                             [&](hn::Vec<decltype(d)> vector, int32_t dim)
+                                 HWY_ATTR { hn::StoreU(vector, d, out + dim); });
   for (; i < half; ++i) {
     const float x1 = x[i];
     const float x2 = x[half + i];
