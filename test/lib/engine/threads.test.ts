@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { defaultThreads } from '../../../lib/engine/threads.js';
+import { defaultThreads } from '#lib/engine/threads.js';
 
 const folders: string[] = [];
 afterEach(() => {
