@@ -1,0 +1,70 @@
+#include "core/replacement_file.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <system_error>
+#include <utility>
+
+#include "core/error.hpp"
+
+namespace block_attention {
+namespace {
+
+// A name that nobody else writes to: containers that share the folder may have equal process ids,
+// hence O_EXCL, and the next number where that finds one.
+std::string unfinished_name(const std::string& path) {
+  static std::atomic<uint64_t> count{0};
+  return path + "." + std::to_string(getpid()) + "-" + std::to_string(count++) +
+         ReplacementFile::kUnfinished;
+}
+
+}  // namespace
+
+ReplacementFile::ReplacementFile(std::string path) : path_(std::move(path)) {
+  do {
+    unfinished_path_ = unfinished_name(path_);
+    descriptor_ = open(unfinished_path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (descriptor_ < 0 && errno == EEXIST);
+  if (descriptor_ >= 0) return;
+  const int error = errno;
+  throw Error(ErrorCode::kIo, unfinished_path_ + ": " + std::generic_category().message(error));
+}
+
+ReplacementFile::~ReplacementFile() { remove(); }
+
+void ReplacementFile::write(uint64_t offset, const void* data, uint64_t bytes) {
+  const char* from = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t count = pwrite(descriptor_, from, bytes, static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(unfinished_path_);
+    from += count;
+    offset += static_cast<uint64_t>(count);
+    bytes -= static_cast<uint64_t>(count);
+  }
+}
+
+void ReplacementFile::put_in_place() {
+  // Network file systems tell of some failures only here.
+  if (close(std::exchange(descriptor_, -1)) != 0) fail(unfinished_path_);
+  if (std::rename(unfinished_path_.c_str(), path_.c_str()) != 0) fail(path_);
+  unfinished_path_.clear();
+}
+
+void ReplacementFile::fail(const std::string& path) {
+  Error error(ErrorCode::kIo, path + ": " + std::generic_category().message(errno));
+  remove();
+  throw error;
+}
+
+void ReplacementFile::remove() noexcept {
+  if (descriptor_ >= 0) close(std::exchange(descriptor_, -1));
+  if (!unfinished_path_.empty()) unlink(unfinished_path_.c_str());
+  unfinished_path_.clear();
+}
+
+}  // namespace block_attention
