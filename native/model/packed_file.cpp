@@ -122,11 +122,11 @@ void PackedFileWriter::wait(FunctionRef<void()> poll) {
   std::unique_lock lock(mutex_);
   complete_ = true;
   changed_.notify_all();
-  while (!changed_.wait_for(lock, kPollEvery, [this] { return ended_; })) {
+  do {
     lock.unlock();
     poll();
     lock.lock();
-  }
+  } while (!changed_.wait_for(lock, kPollEvery, [this] { return ended_; }));
 }
 
 void PackedFileWriter::finish() {

@@ -73,8 +73,8 @@ class PackedFileWriter {
   // The next matrix, whose bytes must stay until finish() or the destructor returns; empty if it
   // stays as it is stored.
   void add(std::span<const char> packed);
-  // Comes after the last matrix: returns when nothing is left to write. Calls `poll` now and then,
-  // and passes on what it throws.
+  // Comes after the last matrix: returns when nothing is left to write. Calls `poll` at once and
+  // then now and again, and passes on what it throws.
   void wait(FunctionRef<void()> poll);
   // Comes last: gives the file its name. Throws what went wrong since the beginning.
   void finish();

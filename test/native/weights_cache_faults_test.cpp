@@ -1,9 +1,11 @@
 // Whatever was done to a file of int8 weights, the next load gives the same bits; and nothing about
 // the folder fails a load.
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <system_error>
 #include <thread>
 
@@ -107,6 +109,26 @@ TEST_F(WeightsCacheFaultsTest, AFolderThatCannotBeUsedFailsNoLoad) {
   EXPECT_EQ(replace([&] { fs::create_directory(path); }), State::kFailed);
   EXPECT_EQ(replace([&] { ASSERT_EQ(mkfifo(path.c_str(), 0600), 0); }), State::kWritten);
   EXPECT_EQ(load_cached().report.state, State::kRead);
+}
+
+// A limit on the size of files fails a write as a full disk does.
+TEST_F(WeightsCacheFaultsTest, ADiskThatFillsUpFailsNoLoad) {
+  Loaded plain = load_plain();
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  for (const rlim_t bytes : {rlim_t{0}, rlim_t{100'000}, rlim_t{600'000}}) {
+    const rlimit small = {bytes, before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+    Loaded loaded = load_cached();
+    setrlimit(RLIMIT_FSIZE, &before);
+    EXPECT_EQ(loaded.report.state, State::kFailed) << bytes;
+    EXPECT_NE(loaded.report.problem.find(loaded.report.file), std::string::npos);
+    EXPECT_TRUE(cached_files().empty());
+    expect_same(plain, loaded);
+  }
+  std::signal(SIGXFSZ, handler);
+  EXPECT_EQ(load_cached().report.state, State::kWritten);
 }
 
 TEST_F(WeightsCacheFaultsTest, MakesTheFolder) {
