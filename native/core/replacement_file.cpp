@@ -30,8 +30,8 @@ ReplacementFile::ReplacementFile(std::string path) : path_(std::move(path)) {
     descriptor_ = open(unfinished_path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (descriptor_ < 0 && errno == EEXIST);
   if (descriptor_ >= 0) return;
-  const int error = errno;
-  throw Error(ErrorCode::kIo, unfinished_path_ + ": " + std::generic_category().message(error));
+  const std::string cause = std::generic_category().message(errno);
+  throw Error(ErrorCode::kIo, unfinished_path_ + ": " + cause);
 }
 
 ReplacementFile::~ReplacementFile() { remove(); }
@@ -56,9 +56,9 @@ void ReplacementFile::put_in_place() {
 }
 
 void ReplacementFile::fail(const std::string& path) {
-  Error error(ErrorCode::kIo, path + ": " + std::generic_category().message(errno));
+  const std::string message = path + ": " + std::generic_category().message(errno);
   remove();
-  throw error;
+  throw Error(ErrorCode::kIo, message);
 }
 
 void ReplacementFile::remove() noexcept {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -78,6 +79,30 @@ TEST_F(PackedFileTest, IsOfOneKeyAndModel) {
     EXPECT_EQ(open(kKey, sizes), "MODEL_FORMAT") << i;
   }
   EXPECT_EQ(open(kKey, {}), "MODEL_FORMAT");
+}
+
+TEST_F(PackedFileTest, NoticesEveryByte) {
+  write();
+  const std::string whole = read_file(path_);
+  std::fstream stream(path_, std::ios::in | std::ios::out | std::ios::binary);
+  const auto put = [&](size_t at, char byte) {
+    stream.seekp(static_cast<std::streamoff>(at));
+    stream.put(byte).flush();
+  };
+  std::string out(kPackedSlice, '\0');
+  const auto read_all = [&] {
+    PackedFileReader file(path_, kKey, kSizes);
+    for (size_t i = 0; i < kSizes.size(); ++i) {
+      for (size_t begin = 0; file.holds(i) && begin < kSizes[i]; begin += kPackedSlice)
+        file.read(i, begin / kPackedSlice, out.data(), std::min(kPackedSlice, kSizes[i] - begin));
+    }
+  };
+  for (size_t at = 0; at < whole.size(); at += at < 200 ? 1 : 1009) {
+    put(at, static_cast<char>(whole[at] ^ (1 << (at % 8))));
+    ASSERT_EQ(error_code_of(read_all), "MODEL_FORMAT") << "byte " << at;
+    put(at, whole[at]);
+  }
+  EXPECT_EQ(error_code_of(read_all), "none");
 }
 
 TEST_F(PackedFileTest, SaysWhichSliceWasChanged) {

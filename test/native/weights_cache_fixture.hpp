@@ -111,8 +111,7 @@ class WeightsCacheFixture : public ::testing::Test {
  protected:
   Loaded load(const CachedLoad& options, bool cached) {
     const std::string path = files_.path("model");
-    if (!written_) model_.emplace(options.config, path, options.model);
-    written_ = true;
+    if (!model_) model_.emplace(options.config, path, options.model);
     CountingWeights source(model_->weights());
     Loaded loaded{make_cpu_backend(options.threads, options.isa), {}, {}};
     const LoadProgress progress = options.progress;
@@ -137,11 +136,10 @@ class WeightsCacheFixture : public ::testing::Test {
       names.push_back(entry.path().filename().string());
     return names;
   }
-  void write_model_anew() { written_ = false; }
+  void write_model_anew() { model_.reset(); }
 
   TemporaryFolder files_;
   std::optional<ModelFile> model_;
-  bool written_ = false;
 };
 
 }  // namespace block_attention::test
