@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
 namespace block_attention {
@@ -23,8 +24,12 @@ class ReplacementFile {
   // failure may leave less than was written under the name, so whoever reads it checks it.
   void put_in_place();
 
-  // What the names of files that are not yet in place end with.
+  // What the names of files that are not yet in place end with, behind the name that they are to
+  // get and a number.
   static constexpr const char* kUnfinished = ".unfinished";
+  // Removes files from `folder` whose writers were killed, if they were to be called
+  // "<anything><extension>". Throws std::filesystem::filesystem_error if there is no such folder.
+  static void remove_abandoned(const std::filesystem::path& folder, const std::string& extension);
 
  private:
   [[noreturn]] void fail(const std::string& path);

@@ -1,6 +1,5 @@
 #include "model/weights_cache.hpp"
 
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
@@ -20,8 +19,7 @@ namespace fs = std::filesystem;
 // group_outliers() compute. WeightsCacheTest.TheBytesAreThoseOfTheVersion notices.
 constexpr int kVersion = 1;
 
-// A file that its writer has not touched for so long is left over from a process that was killed.
-constexpr std::chrono::hours kAbandoned{1};
+constexpr const char* kExtension = ".int8";
 
 class WeightsCache {
  public:
@@ -44,7 +42,7 @@ class WeightsCache {
     char name[33];
     std::snprintf(name, sizeof(name), "%016llx%016llx", static_cast<unsigned long long>(key_[0]),
                   static_cast<unsigned long long>(key_[1]));
-    report_.file = (folder_ / name).string() + ".int8";
+    report_.file = (folder_ / name).string() + kExtension;
   }
 
   bool read(ModelWeights& weights) {
@@ -70,7 +68,7 @@ class WeightsCache {
     std::optional<PackedFileWriter> file;
     try {
       fs::create_directories(folder_);
-      remove_abandoned();
+      ReplacementFile::remove_abandoned(folder_, kExtension);
       file.emplace(report_.file, key_, sizes_);
     } catch (const std::exception& error) {
       fail(error.what());
@@ -107,18 +105,6 @@ class WeightsCache {
                        (config_.tie_word_embeddings ? ", tied" : "") +
                        (config_.qk_norm ? ", normed" : "") + "\n" + source_.identity();
     return {xxh64(text.data(), text.size(), 0), xxh64(text.data(), text.size(), 1)};
-  }
-
-  void remove_abandoned() const {
-    const std::string begin = fs::path(report_.file).filename().string() + ".";
-    const auto now = fs::file_time_type::clock::now();
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
-      const std::string name = entry.path().filename().string();
-      if (!name.starts_with(begin) || !name.ends_with(ReplacementFile::kUnfinished)) continue;
-      std::error_code gone;  // another process may have been first
-      const fs::file_time_type touched = fs::last_write_time(entry.path(), gone);
-      if (!gone && now - touched > kAbandoned) fs::remove(entry.path(), gone);
-    }
   }
 
   const ModelConfig& config_;

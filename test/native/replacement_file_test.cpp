@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <optional>
@@ -70,6 +71,31 @@ TEST(ReplacementFileTest, SaysWhereThereCanBeNone) {
   ReplacementFile file(folder.path("folder"));
   EXPECT_EQ(error_code_of([&] { file.put_in_place(); }), "IO");
   EXPECT_EQ(folder.names().size(), 2u);
+}
+
+TEST(ReplacementFileTest, WhatAKilledWriterLeftIsRemoved) {
+  TemporaryFolder folder;
+  const auto make = [&](const std::string& name, bool old) {
+    const std::string path = folder.path(name);
+    if (!std::filesystem::exists(path)) write_file(path, "x");
+    const auto now = std::filesystem::file_time_type::clock::now();
+    if (old) std::filesystem::last_write_time(path, now - std::chrono::hours(1));
+  };
+  ReplacementFile written(folder.path("written.int8"));
+  make(folder.names().front(), true);
+  make("left.int8.12-3.unfinished", true);
+  make("young.int8.12-3.unfinished", false);
+  make("notes.unfinished", true);
+  make("other.txt.12-3.unfinished", true);
+  make("whole.int8", true);
+  std::filesystem::create_directory(folder.path("folder.int8.12-3.unfinished"));
+  make("folder.int8.12-3.unfinished", true);
+  const size_t before = folder.names().size();
+  ReplacementFile::remove_abandoned(folder.path(), ".int8");
+  EXPECT_EQ(folder.names().size(), before - 1);
+  EXPECT_FALSE(std::filesystem::exists(folder.path("left.int8.12-3.unfinished")));
+  written.put_in_place();
+  EXPECT_TRUE(std::filesystem::exists(folder.path("written.int8")));
 }
 
 // A limit on the size of files fails a write as a full disk does.
