@@ -1,10 +1,10 @@
 // A file of int8 weights as a backend packed them: written while a model is quantised, read by
 // later loads of the same model instead of quantising it again.
 //
-//   header: magic, hash of what follows in the header, key; for each matrix of the model a byte, 1
-//   if
-//           it is here, 0 if it stays as it is stored; the hash of each slice (kPackedSlice), and
-//           zeros up to as many as there would be with every matrix here
+//   header: magic, hash of what follows in the header, key;
+//           for each matrix of the model a byte, 1 if it is here, 0 if it stays as it is stored;
+//           the hash of each slice (kPackedSlice), and zeros for those of matrices that are not
+//           here
 //   the slices of one matrix after another
 //
 // Nothing in it is believed before its hash is checked, and nothing in it says how much is read or

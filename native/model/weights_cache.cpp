@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <utility>
 
 #include "core/error.hpp"
 #include "core/xxh64.hpp"
@@ -23,10 +24,13 @@ constexpr const char* kExtension = ".int8";
 
 class WeightsCache {
  public:
-  WeightsCache(const ModelConfig& config, WeightSource& source, Backend& backend,
-               const std::string& folder, LoadProgress progress, WeightsCacheReport& report)
+  // `identity`: that of the source.
+  WeightsCache(const ModelConfig& config, WeightSource& source, std::string identity,
+               Backend& backend, const std::string& folder, LoadProgress progress,
+               WeightsCacheReport& report)
       : config_(config),
         source_(source),
+        identity_(std::move(identity)),
         backend_(backend),
         packed_(*backend.packed_weights()),
         folder_(folder),
@@ -77,7 +81,8 @@ class WeightsCache {
     if (!file) return;
     file->wait([this] { progress_(source_.total_bytes(), source_.total_bytes()); });
     try {
-      if (key() != key_) return fail("the files of the model changed while they were read");
+      if (source_.identity() != identity_)
+        return fail("the files of the model changed while they were read");
       file->finish();
       report_.state = WeightsCacheReport::State::kWritten;
     } catch (const std::exception& error) {
@@ -103,12 +108,13 @@ class WeightsCache {
                        std::to_string(config_.head_dim) + " over " +
                        std::to_string(config_.num_kv_heads) +
                        (config_.tie_word_embeddings ? ", tied" : "") +
-                       (config_.qk_norm ? ", normed" : "") + "\n" + source_.identity();
+                       (config_.qk_norm ? ", normed" : "") + "\n" + identity_;
     return {xxh64(text.data(), text.size(), 0), xxh64(text.data(), text.size(), 1)};
   }
 
   const ModelConfig& config_;
   WeightSource& source_;
+  std::string identity_;
   Backend& backend_;
   PackedWeights& packed_;
   fs::path folder_;
@@ -123,11 +129,14 @@ class WeightsCache {
 ModelWeights load_cached_weights(const ModelConfig& config, WeightSource& source, Backend& backend,
                                  const std::string& folder, LoadProgress progress,
                                  WeightsCacheReport& report) {
-  if (backend.packed_weights() == nullptr) {
-    report = {WeightsCacheReport::State::kFailed, {}, "this device has no int8 weights to keep"};
+  std::string identity = source.identity();
+  if (backend.packed_weights() == nullptr || identity.empty()) {
+    report.state = WeightsCacheReport::State::kFailed;
+    report.problem = identity.empty() ? "nothing tells these weights from others"
+                                      : "this device has no int8 weights to keep";
     return load_weights(config, source, backend, WeightFormat::kInt8, progress);
   }
-  WeightsCache cache(config, source, backend, folder, progress, report);
+  WeightsCache cache(config, source, std::move(identity), backend, folder, progress, report);
   ModelWeights weights;
   if (!cache.read(weights)) cache.write(weights);
   return weights;

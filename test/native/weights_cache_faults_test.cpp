@@ -131,6 +131,16 @@ TEST_F(WeightsCacheFaultsTest, ADiskThatFillsUpFailsNoLoad) {
   EXPECT_EQ(load_cached().report.state, State::kWritten);
 }
 
+TEST_F(WeightsCacheFaultsTest, WeightsThatNothingTellsFromOthersAreNotKept) {
+  RandomWeights source(several_slices(), 7, DType::kBF16);
+  const auto backend = make_cpu_backend(1);
+  WeightsCacheReport report;
+  load_cached_weights(
+      several_slices(), source, *backend, cache(), [](size_t, size_t) {}, report);
+  EXPECT_EQ(report.state, State::kFailed);
+  EXPECT_FALSE(fs::exists(cache()));
+}
+
 TEST_F(WeightsCacheFaultsTest, MakesTheFolder) {
   const std::string folder = files_.path("a/b/c");
   EXPECT_EQ(load_cached({.folder = folder}).report.state, State::kWritten);
