@@ -47,4 +47,5 @@ export {
   type KvDType,
   type NativeLoadProgress as LoadProgress,
   type OpTime,
+  type WeightsCacheReport,
 } from './native.js';

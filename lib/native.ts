@@ -59,6 +59,8 @@ export interface NativeEngineOptions {
   float32: boolean;
   /** 'stored': as the files have them. 'int8': quantised while they are loaded. */
   weightFormat: 'stored' | 'int8';
+  /** A folder that keeps int8 weights for the next load; with 'int8' and weights in files only. */
+  weightsCache?: string | undefined;
   /** Unless said, bf16 on the CPU, and the type of the activations on a GPU, which takes no other. */
   kvDtype?: KvDType | undefined;
   /** Bytes of the KV pool; cut down to whole pages. Unless said, a quarter of `memoryBytes`, or most of a GPU's free memory. */
@@ -73,6 +75,19 @@ export interface NativeEngineOptions {
   profile: boolean;
 }
 
+/** How int8 weights were come by, with the option `weightsCache`. */
+export interface WeightsCacheReport {
+  /**
+   * 'read': out of the file, as an earlier load had left them there. 'written': quantised, and kept for the next load.
+   * 'failed': quantised, and not kept; `problem` says why.
+   */
+  state: 'read' | 'written' | 'failed';
+  /** Of this model, in the folder; '' if the device keeps none. */
+  file: string;
+  /** With 'written': why the file that was there was not read. */
+  problem?: string;
+}
+
 export interface NativeEngineInfo {
   /** E.g. "cpu avx512, 2 threads". */
   device: string;
@@ -80,6 +95,8 @@ export interface NativeEngineInfo {
   numerics: string;
   /** Why a GPU that 'auto' would have taken was not; empty otherwise. */
   deviceProblem: string;
+  /** With the option `weightsCache`. */
+  weightsCache?: WeightsCacheReport;
   /** Of the cached keys and values. */
   kvDtype: DType;
   pageTokens: number;

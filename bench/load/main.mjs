@@ -42,7 +42,7 @@ export const load = {
  * @param {Results} results
  * @returns {Table[]}
  */
-export function loadTables({ fileBytes, load, firstToken, total, read, residentBytes }) {
+export function loadTables({ fileBytes, load, firstToken, total, read, weightsCache, residentBytes }) {
   const gigabytes = fileBytes / 1e9;
   /** @param {number} ms */
   const rate = (ms) => number((1000 * gigabytes) / ms);
@@ -55,6 +55,16 @@ export function loadTables({ fileBytes, load, firstToken, total, read, residentB
         ['first token', spread(firstToken), ''],
         ['together', spread(total), rate(total.median)],
         ['reading the files, one thread', spread(read), rate(read.median)],
+        ...(weightsCache === undefined
+          ? []
+          : [
+              [
+                'Engine.load, keeping the weights',
+                spread(weightsCache.keeping),
+                rate(weightsCache.keeping.median),
+              ],
+              ['Engine.load, weights kept', spread(weightsCache.kept), rate(weightsCache.kept.median)],
+            ]),
       ],
       notes: [
         `${number(gigabytes)} GB of weights, in the cache of the file system. Resident memory of the process beyond the weights: ${number(residentBytes / 1e6)} MB.`,

@@ -1,7 +1,9 @@
-// The time from a model folder to its first token, in turns with plain reading of its files.
+// The time from a model folder to its first token, in turns with plain reading of its files; and in int8, with the weights
+// kept on disk (`weightsCache`).
 import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Engine } from 'block-attention';
+import { withTemporaryFolder } from '../common/random-model.mjs';
 import { countedRounds, summary } from '../common/statistics.mjs';
 
 /** @import { LoadOptions } from 'block-attention' */
@@ -17,6 +19,8 @@ const READ_CHUNK = 8 << 20;
  * @property {Summary} firstToken ms, of the first request, one token long
  * @property {Summary} total ms, both together
  * @property {Summary} read ms, that one thread takes to read the same files
+ * @property {{ keeping: Summary, kept: Summary }} [weightsCache] in int8: ms, of `Engine.load` that keeps the weights, and of
+ *   the one after it
  * @property {number} residentBytes of the whole process beyond the weights, after the last first token
  */
 
@@ -39,11 +43,13 @@ export async function measureLoad(folder, { options, rounds, seconds }, progress
   do {
     progress.show(`load: round ${runs.length} of ${rounds}`);
     const read = await timed(() => readAll(files));
-    runs.push({ read: read.ms, ...(await loadOnce(folder, options)) });
+    const weightsCache = options.dtype === 'int8' ? await loadTwice(folder, options) : undefined;
+    runs.push({ read: read.ms, weightsCache, ...(await loadOnce(folder, options)) });
     progress.add(1);
   } while (runs.length <= rounds && performance.now() - begun < 1000 * seconds);
   const counted = countedRounds(runs);
   const last = counted.at(-1);
+  const cached = counted.flatMap(({ weightsCache }) => weightsCache ?? []);
   if (last === undefined) throw new RangeError('no rounds');
   return {
     device: last.device,
@@ -54,6 +60,14 @@ export async function measureLoad(folder, { options, rounds, seconds }, progress
       firstToken: summary(counted.map(({ firstToken }) => firstToken)),
       total: summary(counted.map(({ load, firstToken }) => load + firstToken)),
       read: summary(counted.map(({ read }) => read)),
+      ...(cached.length === 0
+        ? {}
+        : {
+            weightsCache: {
+              keeping: summary(cached.map(({ keeping }) => keeping)),
+              kept: summary(cached.map(({ kept }) => kept)),
+            },
+          }),
       residentBytes: last.residentBytes,
     },
   };
@@ -80,6 +94,24 @@ async function loadOnce(folder, options) {
     await engine.close();
   }
 }
+
+/**
+ * Keeps the weights in an empty folder, and loads them out of it.
+ *
+ * @param {string} folder
+ * @param {LoadOptions} options
+ */
+const loadTwice = (folder, options) =>
+  withTemporaryFolder(async (weightsCache) => {
+    /** @param {'written' | 'read'} state */
+    const load = async (state) => {
+      const { ms, result } = await timed(() => Engine.load(folder, { ...options, weightsCache }));
+      await result.close();
+      if (result.weightsCache?.state !== state) throw new Error(`weights: ${result.weightsCache?.problem}`);
+      return ms;
+    };
+    return { keeping: await load('written'), kept: await load('read') };
+  });
 
 /**
  * @template T

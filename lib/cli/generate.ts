@@ -23,6 +23,7 @@ interface GenerateOptions {
   deterministic?: boolean;
   threads?: number;
   dtype?: 'int8';
+  weightsCache?: string;
   arithmetic?: 'auto' | 'f32';
   kvDtype?: 'bf16' | 'f32' | 'int8';
   cacheBytes?: number;
@@ -64,6 +65,7 @@ export function generateCommand(context: CommandContext): Command {
         ['int8'],
       ),
     )
+    .option('--weights-cache <dir>', 'with --dtype int8: folder that keeps the weights so for the next time')
     .addOption(
       new Option('--arithmetic <type>', 'f32: round nothing that is multiplied (default: auto)').choices([
         'auto',
@@ -97,6 +99,9 @@ function checkForm(questions: readonly string[], options: GenerateOptions, comma
   if (options.input !== undefined && (questions.length > 0 || options.doc.length > 0)) {
     command.error('error: questions and --doc have no place beside --input');
   }
+  if (options.weightsCache !== undefined && options.dtype === undefined) {
+    command.error('error: --weights-cache has no place without --dtype int8');
+  }
 }
 
 async function run(
@@ -118,6 +123,7 @@ async function run(
     asked: askedForAuto,
   });
   if (remark !== undefined) warn(remark);
+  if (engine.weightsCache?.problem !== undefined) warn(`weights cache: ${engine.weightsCache.problem}`);
   if (input === undefined) {
     const { attention, maxTokens, temperature } = options;
     const request = { attention, maxTokens, temperature };
@@ -130,12 +136,13 @@ async function run(
 }
 
 function loadOptions(options: GenerateOptions, context: CommandContext): LoadOptions {
-  const { device, deterministic, threads, dtype, arithmetic, kvDtype, cacheBytes } = options;
+  const { device, deterministic, threads, dtype, weightsCache, arithmetic, kvDtype, cacheBytes } = options;
   return {
     device,
     deterministic,
     threads,
     dtype,
+    weightsCache,
     arithmetic,
     kvDtype,
     cacheBytes,

@@ -7,7 +7,7 @@ import { BlockAttentionError } from '../errors.js';
 import { ChatFormat } from '../model/chat-format.js';
 import { renderTemplate } from '../model/tokenizer/handle.js';
 import type { BlockInput, TokenizerHandle } from '../model/types.js';
-import type { NativeEngine } from '../native.js';
+import type { NativeEngine, WeightsCacheReport } from '../native.js';
 import { type Plan, planBlocks } from './blocks.js';
 import { checkInteger } from './checks.js';
 import { checkDeletion, type DeleteTarget } from './deletion.js';
@@ -53,6 +53,8 @@ export class Engine {
   readonly device: string;
   /** Why device 'auto' did not take a GPU, e.g. "no NVIDIA driver was found"; undefined if it did, or was not asked. */
   readonly deviceProblem: string | undefined;
+  /** With the option `weightsCache`: whether the weights came out of the folder, or are in it now, or why not. */
+  readonly weightsCache: WeightsCacheReport | undefined;
   readonly #native: NativeEngine;
   readonly #cache: BlockCache;
   readonly #context: RunContext;
@@ -109,6 +111,7 @@ export class Engine {
     if (tokenizer !== undefined) abandonedTokenizers.register(this.#context, tokenizer);
     this.device = native.info.device;
     this.deviceProblem = native.info.deviceProblem || undefined;
+    this.weightsCache = native.info.weightsCache;
     this.model = {
       architecture: config.architecture,
       vocabSize: config.native.vocabSize,

@@ -1,5 +1,7 @@
 /** Options of loading a model, and their defaults. */
 import { totalmem } from 'node:os';
+import { resolve } from 'node:path';
+import { BlockAttentionError } from '../errors.js';
 import type { Device, DType, KvDType, NativeEngineOptions, NativeLoadProgress } from '../native.js';
 import {
   checkBoolean,
@@ -8,6 +10,8 @@ import {
   checkFunction,
   checkInteger,
   checkSignal,
+  checkString,
+  invalid,
   optional,
 } from './checks.js';
 import { defaultThreads } from './threads.js';
@@ -35,6 +39,12 @@ export interface LoadOptions {
    * as they come. What that does to answers: docs/quantization.md.
    */
   dtype?: 'int8' | undefined;
+  /**
+   * A folder (made if it is missing) in which a load with `dtype: 'int8'` keeps the quantised weights, so that the next one
+   * of the same model reads half the bytes and quantises nothing: `engine.weightsCache` says which it was. Nobody else may
+   * write to it whom you would not let write to the model. What of a changed model is noticed: docs/quantization.md.
+   */
+  weightsCache?: string | undefined;
   /**
    * What is multiplied. 'auto' (the default): where weights, or keys and values, are bf16, and the CPU has dot products of
    * bf16 (AVX512-BF16: AMD since Zen 4, Intel since Sapphire Rapids), the other side is rounded to bf16 as well, which makes
@@ -66,7 +76,7 @@ export interface LoadOptions {
   signal?: AbortSignal | undefined;
 }
 
-export interface RandomOptions extends Omit<LoadOptions, 'dtype'> {
+export interface RandomOptions extends Omit<LoadOptions, 'dtype' | 'weightsCache'> {
   /** Equal seeds give equal weights; 0 unless said. */
   seed?: number | undefined;
   /** Type of the weights, 'bf16' unless said; 'int8': random bf16 weights, quantised as they would be when loaded. */
@@ -79,7 +89,7 @@ export interface CheckedLoadOptions {
   signal: AbortSignal | undefined;
 }
 
-const LOAD_FIELDS = [
+const COMMON_FIELDS = [
   'device',
   'threads',
   'deterministic',
@@ -91,8 +101,9 @@ const LOAD_FIELDS = [
   'profile',
   'onProgress',
   'signal',
-] as const satisfies readonly (keyof LoadOptions)[];
-const RANDOM_FIELDS = [...LOAD_FIELDS, 'seed'] as const satisfies readonly (keyof RandomOptions)[];
+] as const satisfies readonly (keyof LoadOptions & keyof RandomOptions)[];
+const LOAD_FIELDS = [...COMMON_FIELDS, 'weightsCache'] as const satisfies readonly (keyof LoadOptions)[];
+const RANDOM_FIELDS = [...COMMON_FIELDS, 'seed'] as const satisfies readonly (keyof RandomOptions)[];
 
 export const KV_DTYPES = ['bf16', 'f32', 'int8'] as const satisfies readonly KvDType[];
 const ARITHMETICS = ['auto', 'f32'] as const;
@@ -103,7 +114,21 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
   const dtype = optional(options?.dtype, undefined, (value) =>
     checkChoice(value, 'dtype', ['int8'] as const),
   );
-  return checked(options ?? {}, dtype ?? 'stored');
+  const { native, ...rest } = checked(options ?? {}, dtype ?? 'stored');
+  return { native: { ...native, weightsCache: checkWeightsCache(options?.weightsCache, dtype) }, ...rest };
+}
+
+function checkWeightsCache(value: unknown, dtype: LoadOptions['dtype']): string | undefined {
+  if (value === undefined) return undefined;
+  const folder = checkString(value, 'weightsCache');
+  if (folder === '' || folder.includes('\0')) throw invalid('weightsCache', 'the path of a folder', value);
+  if (dtype === undefined) {
+    throw new BlockAttentionError(
+      'INVALID_ARGUMENT',
+      'weightsCache keeps quantised weights: give it with dtype "int8", or not at all',
+    );
+  }
+  return resolve(folder);
 }
 
 export function checkRandomOptions(
@@ -123,7 +148,7 @@ export function checkRandomOptions(
 }
 
 function checked(
-  options: Omit<LoadOptions, 'dtype'>,
+  options: Omit<LoadOptions, 'dtype' | 'weightsCache'>,
   weightFormat: NativeEngineOptions['weightFormat'],
 ): CheckedLoadOptions {
   optional(options.onProgress, undefined, (value) => checkFunction(value, 'onProgress'));

@@ -150,6 +150,25 @@ Array typed_array(Napi::Env env, const std::vector<Element>& values) {
   return array;
 }
 
+const char* state_name(WeightsCacheReport::State state) {
+  switch (state) {
+    case WeightsCacheReport::State::kRead:
+      return "read";
+    case WeightsCacheReport::State::kWritten:
+      return "written";
+    default:
+      return "failed";
+  }
+}
+
+Napi::Object to_js(Napi::Env env, const WeightsCacheReport& report) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("state", state_name(report.state));
+  object.Set("file", report.file);
+  if (!report.problem.empty()) object.Set("problem", report.problem);
+  return object;
+}
+
 Napi::Object to_js(Napi::Env env, const SequenceEvent& event) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("id", static_cast<double>(event.id));
@@ -204,6 +223,13 @@ LoadSpec load_spec(const Napi::Value& config, const Napi::Value& weights,
   spec.device.deterministic = as_bool(options_object.Get("deterministic"), "options.deterministic");
   spec.device.float32 = as_bool(options_object.Get("float32"), "options.float32");
   spec.weight_format = weight_format(options_object.Get("weightFormat"), "options.weightFormat");
+  const Napi::Value weights_cache = options_object.Get("weightsCache");
+  if (!weights_cache.IsUndefined()) {
+    spec.weights_cache = as_string(weights_cache, "options.weightsCache");
+    if (spec.weights_cache.empty() || spec.weight_format != WeightFormat::kInt8 || spec.random) {
+      wrong_type("options.weightsCache", "a folder, beside weightFormat \"int8\" and files");
+    }
+  }
   const Napi::Value kv_dtype = options_object.Get("kvDtype");
   if (!kv_dtype.IsUndefined()) {
     spec.options.kv_dtype = kv_dtype_field(kv_dtype, "options.kvDtype");
@@ -236,6 +262,8 @@ Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
   object.Set("device", info.device);
   object.Set("numerics", info.numerics);
   object.Set("deviceProblem", info.device_problem);
+  if (info.weights_cache.state != WeightsCacheReport::State::kOff)
+    object.Set("weightsCache", to_js(env, info.weights_cache));
   object.Set("kvDtype", dtype_name(info.kv_dtype));
   object.Set("pageTokens", info.page_tokens);
   object.Set("pageBytes", static_cast<double>(info.page_bytes));

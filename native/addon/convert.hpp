@@ -28,6 +28,7 @@ struct LoadSpec {
   std::vector<std::string> files;
   std::vector<TensorLocation> tensors;
   WeightFormat weight_format = WeightFormat::kStored;
+  std::string weights_cache;  // a folder, with kInt8 alone; empty: none
   DeviceSpec device;
   size_t memory_bytes = 0;  // that the process may use
   EngineOptions options;    // cache_bytes 0: not said

@@ -10,6 +10,7 @@
 #include "addon/guard.hpp"
 #include "model/file_weights.hpp"
 #include "model/random_weights.hpp"
+#include "model/weights_cache.hpp"
 
 namespace block_attention::addon {
 namespace {
@@ -24,13 +25,16 @@ std::unique_ptr<Engine> make_engine(LoadSpec& spec, const std::atomic<bool>& abo
     source = std::make_unique<FileWeights>(spec.files, spec.tensors);
   }
   ChosenDevice device = choose_device(spec.device);
-  ModelWeights weights = load_weights(spec.config, *source, *device.backend, spec.weight_format,
-                                      [&](size_t done, size_t total) {
-                                        if (aborted)
-                                          throw Error(ErrorCode::kAborted, "loading was aborted");
-                                        progress(done, total);
-                                      });
+  const auto report = [&](size_t done, size_t total) {
+    if (aborted) throw Error(ErrorCode::kAborted, "loading was aborted");
+    progress(done, total);
+  };
   EngineOptions& options = spec.options;
+  ModelWeights weights =
+      spec.weights_cache.empty()
+          ? load_weights(spec.config, *source, *device.backend, spec.weight_format, report)
+          : load_cached_weights(spec.config, *source, *device.backend, spec.weights_cache, report,
+                                options.weights_cache);
   options.device_problem = std::move(device.problem);
   if (options.cache_bytes == 0) options.cache_bytes = device.backend->default_cache_bytes();
   if (options.cache_bytes == 0) options.cache_bytes = spec.memory_bytes / 4;

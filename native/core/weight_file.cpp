@@ -43,6 +43,12 @@ WeightFile::~WeightFile() {
   if (descriptor_ >= 0) close(descriptor_);
 }
 
+int64_t WeightFile::modified_ns() const {
+  struct stat status;
+  if (fstat(descriptor_, &status) != 0) fail(path_, errno);
+  return int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
+}
+
 void WeightFile::read(uint64_t offset, void* out, uint64_t bytes) const {
   char* to = static_cast<char*>(out);
   while (bytes > 0) {

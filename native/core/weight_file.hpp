@@ -19,6 +19,9 @@ class WeightFile {
   const std::string& path() const { return path_; }
   // Bytes when it was opened.
   uint64_t size() const { return size_; }
+  // When its content was changed last, as the file system has it now: nanoseconds since 1970.
+  // Throws Error(kIo).
+  int64_t modified_ns() const;
 
   // Any thread. Throws Error(kIo) if the file cannot be read, or Error(kModelFormat) if it ends
   // before `offset + bytes`.

@@ -30,7 +30,7 @@ constexpr int64_t kLogitsRows = 32;
 // Rows of an elementwise op that one task takes: about the cost of waking a worker.
 constexpr int64_t kRowsPerTask = 4;
 
-class CpuBackend final : public Backend {
+class CpuBackend final : public Backend, private PackedWeights {
  public:
   CpuBackend(int threads, Isa isa)
       : isa_(isa),
@@ -80,6 +80,7 @@ class CpuBackend final : public Backend {
   std::unique_ptr<VectorWeight> make_vector(std::span<const float> values) override {
     return std::make_unique<CpuVector>(values);
   }
+  PackedWeights* packed_weights() override { return this; }
 
   size_t kv_page_bytes(const KvShape& shape) const override {
     return CpuKvStorage::bytes_per_page(shape);
@@ -170,6 +171,19 @@ class CpuBackend final : public Backend {
   void finish_step() override {}
 
  private:
+  std::string packed_layout() const override { return int8_layout(best_int8_dot(isa_)); }
+  size_t packed_bytes(int64_t out_features, int64_t in_features) const override {
+    return packed_int8_bytes(out_features, in_features);
+  }
+  std::span<const char> packed_view(const LinearWeight& weight) const override {
+    return int8(weight).packed();
+  }
+  std::unique_ptr<LinearWeight> restore_linear(const PackedMatrix& matrix,
+                                               std::span<const float> bias) override {
+    has_int8_ = true;
+    return restore_int8(pool_, best_int8_dot(isa_), matrix, bias);
+  }
+
   static float* at(const Tensor& tensor, int64_t row) { return tensor.f32() + row * tensor.stride; }
   static const PackedLinear& packed(const LinearWeight& weight) {
     return static_cast<const PackedLinear&>(weight);

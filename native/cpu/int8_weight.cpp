@@ -1,20 +1,27 @@
 #include "cpu/int8_weight.hpp"
 
+#include <algorithm>
 #include <utility>
 
+#include "cpu/first_error.hpp"
 #include "cpu/host_memory.hpp"
 #include "cpu/int8_quantize.hpp"
 #include "model/stacked_shape.hpp"
 
 namespace block_attention {
 
-PackedInt8::PackedInt8(Int8Dot dot, int64_t out_features, int64_t in_features, Buffer values,
-                       Buffer scales, Buffer bias)
+std::string int8_layout(Int8Dot dot) {
+  return std::to_string(dot_inputs(dot)) + (dot == Int8Dot::kQuads ? " unsigned" : " signed") +
+         " inputs side by side, panels of " + std::to_string(kPanelColumns) + ", groups of " +
+         std::to_string(kInt8Group);
+}
+
+PackedInt8::PackedInt8(Int8Dot dot, int64_t out_features, int64_t in_features, Buffer packed,
+                       Buffer bias)
     : dot_(dot),
       out_features_(out_features),
       in_features_(in_features),
-      values_(std::move(values)),
-      scales_(std::move(scales)),
+      packed_(std::move(packed)),
       bias_(std::move(bias)) {}
 
 float PackedInt8::at(int64_t feature, int64_t input) const {
@@ -35,20 +42,36 @@ std::unique_ptr<PackedInt8> pack_int8(ThreadPool& pool, Isa isa, Int8Dot dot,
                                       std::span<const float> bias) {
   const StackedShape shape = stacked_shape(parts, bias);
   const int64_t scales_of_panel = int8_groups(shape.in_features) * kPanelColumns;
-  const int64_t panels = panels_of(shape.out_features);
-  Buffer values =
-      allocate_weight_memory(static_cast<size_t>(panels * scales_of_panel * kInt8Group));
-  Buffer scales =
-      allocate_weight_memory(static_cast<size_t>(panels * scales_of_panel) * sizeof(uint16_t));
+  Buffer packed = allocate_weight_memory(packed_int8_bytes(shape.out_features, shape.in_features));
+  auto* values = static_cast<uint8_t*>(packed.data());
+  auto* scales =
+      reinterpret_cast<uint16_t*>(values + int8_value_bytes(shape.out_features, shape.in_features));
   const auto quantize = int8_quantize_kernels(isa, dot).weights;
   for_each_panel(pool, parts, [&](const PanelRows& panel) {
     const int64_t first_scale = panel.panel * scales_of_panel;
-    quantize(panel, shape.dtype, shape.in_features,
-             static_cast<uint8_t*>(values.data()) + first_scale * kInt8Group,
-             static_cast<uint16_t*>(scales.data()) + first_scale);
+    quantize(panel, shape.dtype, shape.in_features, values + first_scale * kInt8Group,
+             scales + first_scale);
   });
-  return std::make_unique<PackedInt8>(dot, shape.out_features, shape.in_features, std::move(values),
-                                      std::move(scales), panel_bias(bias));
+  return std::make_unique<PackedInt8>(dot, shape.out_features, shape.in_features, std::move(packed),
+                                      panel_bias(bias));
+}
+
+std::unique_ptr<PackedInt8> restore_int8(ThreadPool& pool, Int8Dot dot, const PackedMatrix& matrix,
+                                         std::span<const float> bias) {
+  const size_t bytes = packed_int8_bytes(matrix.out_features, matrix.in_features);
+  Buffer packed = allocate_weight_memory(bytes);
+  FirstError error;
+  pool.run(static_cast<int64_t>((bytes + kPackedSlice - 1) / kPackedSlice), [&](int64_t task, int) {
+    const size_t index = static_cast<size_t>(task);
+    const size_t offset = index * kPackedSlice;
+    error.guard([&] {
+      matrix.read(index, static_cast<char*>(packed.data()) + offset,
+                  std::min(kPackedSlice, bytes - offset));
+    });
+  });
+  error.rethrow();
+  return std::make_unique<PackedInt8>(dot, matrix.out_features, matrix.in_features,
+                                      std::move(packed), panel_bias(bias));
 }
 
 }  // namespace block_attention

@@ -1,11 +1,9 @@
 #include "cpu/packed_rows.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
-#include <exception>
-#include <mutex>
 
+#include "cpu/first_error.hpp"
 #include "cpu/host_memory.hpp"
 
 namespace block_attention {
@@ -30,30 +28,6 @@ void read_stacked(std::span<const HostMatrix> parts, int64_t first, int64_t coun
     if (count == 0) return;
   }
 }
-
-// Keeps the first exception of any worker, since a task of the pool must not throw.
-class FirstError {
- public:
-  template <typename Body>
-  void guard(Body body) {
-    if (failed_) return;
-    try {
-      body();
-    } catch (...) {
-      const std::lock_guard lock(mutex_);
-      if (!error_) error_ = std::current_exception();
-      failed_ = true;
-    }
-  }
-  void rethrow() const {
-    if (error_) std::rethrow_exception(error_);
-  }
-
- private:
-  std::mutex mutex_;
-  std::atomic<bool> failed_{false};
-  std::exception_ptr error_;
-};
 
 }  // namespace
 

@@ -53,6 +53,7 @@ Engine::Engine(ModelConfig config, std::unique_ptr<Backend> backend, ModelWeight
   forward_ = std::make_unique<Forward>(config_, weights_, *backend_, *kv_, max_batch_tokens_);
   info_ = {backend_->description(),
            options.device_problem,
+           options.weights_cache,
            backend_->numerics(),
            shape.dtype,
            kv_->page_tokens(),

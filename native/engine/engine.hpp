@@ -22,6 +22,7 @@
 #include "kv/page_pool.hpp"
 #include "model/forward.hpp"
 #include "model/profiled_backend.hpp"
+#include "model/weights_cache.hpp"
 
 namespace block_attention {
 
@@ -29,8 +30,10 @@ struct EngineOptions {
   std::optional<DType> kv_dtype;  // unless said, what the backend prefers
   size_t cache_bytes = 0;
   int32_t max_batch_tokens = 0;
-  // For info(): why the device is not the one that would have been preferred.
+  // For info(): why the device is not the one that would have been preferred, and how int8 weights
+  // were come by.
   std::string device_problem = {};
+  WeightsCacheReport weights_cache = {};
   // A prompt and its answer end before this position: bounds the RoPE table.
   int32_t max_positions = 1 << 20;
   // Takes the times of the ops, for profile().
@@ -39,8 +42,9 @@ struct EngineOptions {
 
 struct EngineInfo {
   std::string device;
-  std::string device_problem;  // EngineOptions::device_problem
-  std::string numerics;        // Backend::numerics()
+  std::string device_problem;        // EngineOptions::device_problem
+  WeightsCacheReport weights_cache;  // EngineOptions::weights_cache
+  std::string numerics;              // Backend::numerics()
   DType kv_dtype = DType::kBF16;
   int32_t page_tokens = 0;
   size_t page_bytes = 0;

@@ -83,6 +83,8 @@ struct QkNorm {
   float eps = 0;
 };
 
+class PackedWeights;
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -115,6 +117,9 @@ class Backend {
                                                     std::span<const float> bias,
                                                     WeightFormat format) = 0;
   virtual std::unique_ptr<VectorWeight> make_vector(std::span<const float> values) = 0;
+  // Where int8 weights can be taken out as they are packed and given back (packed_weights.hpp);
+  // null: nowhere.
+  virtual PackedWeights* packed_weights() { return nullptr; }
 
   virtual size_t kv_page_bytes(const KvShape& shape) const = 0;
   virtual int32_t kv_page_tokens() const = 0;

@@ -1,9 +1,16 @@
 #include "model/file_weights.hpp"
 
+#include <algorithm>
+
 #include "core/error.hpp"
+#include "core/xxh64.hpp"
 
 namespace block_attention {
 namespace {
+
+// Of the data of a tensor one piece in so many bytes is looked at, and at least one.
+constexpr uint64_t kSampleBytes = 4096;
+constexpr uint64_t kSampleEvery = uint64_t{16} << 20;
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "[";
@@ -78,6 +85,37 @@ std::vector<float> FileWeights::vector(const std::string& name, int64_t size) {
   std::vector<float> values(static_cast<size_t>(size));
   for (size_t i = 0; i < values.size(); ++i) values[i] = load_as_f32(bytes.data(), tensor.dtype, i);
   return values;
+}
+
+std::string FileWeights::identity() const {
+  std::vector<const TensorLocation*> tensors;
+  for (const auto& [name, tensor] : tensors_) tensors.push_back(&tensor);
+  std::sort(tensors.begin(), tensors.end(),
+            [](const auto* a, const auto* b) { return a->name < b->name; });
+  std::string text;
+  for (const WeightFile& file : files_)
+    text += std::to_string(file.size()) + " " + std::to_string(file.modified_ns()) + "\n";
+  for (const TensorLocation* tensor : tensors) {
+    text += tensor->name + " " + dtype_name(tensor->dtype) + " " + shape_text(tensor->shape) + " " +
+            std::to_string(tensor->file) + " " + std::to_string(tensor->offset) + " " +
+            std::to_string(sample(*tensor)) + "\n";
+  }
+  return text;
+}
+
+uint64_t FileWeights::sample(const TensorLocation& tensor) const {
+  const uint64_t bytes = std::min(kSampleBytes, tensor.bytes);
+  const uint64_t pieces = tensor.bytes / kSampleEvery + 1;
+  char piece[kSampleBytes];
+  uint64_t hash = 0;
+  // In the middle of each part: an embedding's first rows are often unused.
+  for (uint64_t i = 0; i < pieces; ++i) {
+    const uint64_t middle = tensor.bytes / pieces * i + tensor.bytes / pieces / 2;
+    const uint64_t begin = std::min(middle - std::min(middle, bytes / 2), tensor.bytes - bytes);
+    files_[tensor.file].read(tensor.offset + begin, piece, bytes);
+    hash = xxh64(piece, bytes, hash);
+  }
+  return hash;
 }
 
 }  // namespace block_attention

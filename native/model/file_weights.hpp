@@ -29,8 +29,11 @@ class FileWeights : public WeightSource {
   HostMatrix matrix(const std::string& name, int64_t rows, int64_t cols) override;
   std::vector<float> vector(const std::string& name, int64_t size) override;
   size_t total_bytes() const override { return total_bytes_; }
+  std::string identity() const override;
 
  private:
+  // A hash of pieces of its data, evenly spread.
+  uint64_t sample(const TensorLocation& tensor) const;
   const TensorLocation& find(const std::string& name, const std::vector<int64_t>& shape) const;
 
   std::vector<WeightFile> files_;

@@ -31,6 +31,7 @@ class ForwardingBackend : public Backend {
   std::unique_ptr<VectorWeight> make_vector(std::span<const float> values) override {
     return backend_->make_vector(values);
   }
+  PackedWeights* packed_weights() override { return backend_->packed_weights(); }
   size_t kv_page_bytes(const KvShape& shape) const override {
     return backend_->kv_page_bytes(shape);
   }

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <initializer_list>
+#include <cmath>
 #include <utility>
 
 #include "model/group_outliers.hpp"
+#include "model/packed_weights.hpp"
 #include "model/score_error.hpp"
+#include "model/stacked_matrix.hpp"
 
 namespace block_attention {
 namespace {
@@ -21,62 +23,109 @@ constexpr double kMostGroupOutliers = 1.65;
 
 class Loader {
  public:
-  Loader(WeightSource& source, Backend& backend, FunctionRef<void(size_t, size_t)> progress)
-      : source_(source), backend_(backend), progress_(progress) {}
+  Loader(const ModelConfig& config, WeightSource& source, Backend& backend, WeightFormat format,
+         PackedFiles files, LoadProgress progress)
+      : config_(config),
+        source_(source),
+        backend_(backend),
+        format_(format),
+        files_(files),
+        progress_(progress),
+        matrices_(stacked_matrices(config)) {}
 
-  struct Part {
-    std::string name;  // without ".weight"
-    int64_t rows;
-  };
-
-  std::unique_ptr<LinearWeight> linear(std::initializer_list<Part> parts, int64_t cols,
-                                       WeightFormat format) {
-    std::vector<HostMatrix> matrices;
-    std::vector<float> bias;
-    bool any_bias = false;
-    for (const Part& part : parts) any_bias = any_bias || source_.has(part.name + ".bias");
-    for (const Part& part : parts) {
-      matrices.push_back(counted(source_.matrix(part.name + ".weight", part.rows, cols)));
-      if (!any_bias) continue;
-      // A part without a bias among parts with one adds nothing.
-      const std::vector<float> values =
-          source_.has(part.name + ".bias")
-              ? source_.vector(part.name + ".bias", part.rows)
-              : std::vector<float>(static_cast<size_t>(part.rows), 0.0f);
-      bias.insert(bias.end(), values.begin(), values.end());
+  void load(ModelWeights& weights) {
+    const auto always = [] { return true; };
+    weights.embed_tokens = next_linear(always);
+    for (int32_t i = 0; i < config_.num_layers; ++i) {
+      const std::string layer = layer_prefix(i);
+      LayerWeights& w = weights.layers.emplace_back();
+      w.input_norm = vector(layer + "input_layernorm", config_.hidden_size);
+      w.qkv = next_linear([&] { return score_error(layer) <= kMostScoreError; });
+      if (config_.qk_norm) {
+        w.q_norm = vector(layer + "self_attn.q_norm", config_.head_dim);
+        w.k_norm = vector(layer + "self_attn.k_norm", config_.head_dim);
+      }
+      w.o = next_linear(always);
+      w.post_attention_norm = vector(layer + "post_attention_layernorm", config_.hidden_size);
+      w.gate_up = next_linear(always);
+      w.down = next_linear(always);
     }
-    if (format == WeightFormat::kInt8 && has_outliers(parts, cols)) format = WeightFormat::kStored;
-    return backend_.make_linear(matrices, bias, format);
+    weights.norm = vector("model.norm", config_.hidden_size);
+    if (!config_.tie_word_embeddings) weights.lm_head = next_linear(always);
   }
 
-  // Of the layer `layer`, whose input is normed by `input_norm`.
-  double score_error(const std::string& layer, const ModelConfig& config,
-                     std::span<const float> input_norm) {
-    const auto values = [&](const std::string& name, bool present, int64_t size) {
-      return present ? source_.vector(name, size) : std::vector<float>();
-    };
-    const std::string q = layer + "self_attn.q_proj";
-    const std::string k = layer + "self_attn.k_proj";
-    const auto q_bias = values(q + ".bias", source_.has(q + ".bias"), config.q_size());
-    const auto k_bias = values(k + ".bias", source_.has(k + ".bias"), config.kv_size());
-    const auto q_norm = values(layer + "self_attn.q_norm.weight", config.qk_norm, config.head_dim);
-    const auto k_norm = values(layer + "self_attn.k_norm.weight", config.qk_norm, config.head_dim);
-    return block_attention::score_error(
-        {source_.matrix(q + ".weight", config.q_size(), config.hidden_size), q_bias, q_norm},
-        {source_.matrix(k + ".weight", config.kv_size(), config.hidden_size), k_bias, k_norm},
-        input_norm, config.head_dim);
+ private:
+  // In int8 only if it is `fit` for that, which is asked where no file says.
+  std::unique_ptr<LinearWeight> next_linear(FunctionRef<bool()> fit) {
+    const size_t index = next_++;
+    const StackedMatrix& matrix = matrices_[index];
+    const std::vector<HostMatrix> parts = parts_of(matrix);
+    const std::vector<float> bias = bias_of(matrix);
+    if (files_.reader != nullptr && files_.reader->holds(index))
+      return backend_.packed_weights()->restore_linear(kept(index, parts), bias);
+    const bool int8 = format_ == WeightFormat::kInt8 && matrix.multiplied &&
+                      files_.reader == nullptr && fit() && !has_outliers(matrix);
+    std::unique_ptr<LinearWeight> weight =
+        backend_.make_linear(parts, bias, int8 ? WeightFormat::kInt8 : WeightFormat::kStored);
+    if (files_.writer != nullptr) {
+      files_.writer->add(int8 ? backend_.packed_weights()->packed_view(*weight)
+                              : std::span<const char>());
+    }
+    return weight;
   }
 
   std::unique_ptr<VectorWeight> vector(const std::string& name, int64_t size) {
     return backend_.make_vector(source_.vector(name + ".weight", size));
   }
 
- private:
-  bool has_outliers(std::initializer_list<Part> parts, int64_t cols) {
-    return std::any_of(parts.begin(), parts.end(), [&](const Part& part) {
-      return group_outliers(source_.matrix(part.name + ".weight", part.rows, cols)) >
-             kMostGroupOutliers;
-    });
+  std::vector<HostMatrix> parts_of(const StackedMatrix& matrix) {
+    std::vector<HostMatrix> parts;
+    for (const StackedMatrix::Part& part : matrix.parts)
+      parts.push_back(counted(source_.matrix(part.name + ".weight", part.rows, matrix.cols)));
+    return parts;
+  }
+
+  std::vector<float> bias_of(const StackedMatrix& matrix) {
+    const auto has_bias = [&](const StackedMatrix::Part& part) {
+      return source_.has(part.name + ".bias");
+    };
+    if (std::none_of(matrix.parts.begin(), matrix.parts.end(), has_bias)) return {};
+    std::vector<float> bias;
+    for (const StackedMatrix::Part& part : matrix.parts) {
+      // A part without a bias among parts with one adds nothing.
+      const std::vector<float> values =
+          has_bias(part) ? source_.vector(part.name + ".bias", part.rows)
+                         : std::vector<float>(static_cast<size_t>(part.rows), 0.0f);
+      bias.insert(bias.end(), values.begin(), values.end());
+    }
+    return bias;
+  }
+
+  double score_error(const std::string& layer) {
+    const auto values = [&](const std::string& name, bool present, int64_t size) {
+      return present ? source_.vector(name, size) : std::vector<float>();
+    };
+    const std::string q = layer + "self_attn.q_proj";
+    const std::string k = layer + "self_attn.k_proj";
+    const auto q_bias = values(q + ".bias", source_.has(q + ".bias"), config_.q_size());
+    const auto k_bias = values(k + ".bias", source_.has(k + ".bias"), config_.kv_size());
+    const auto q_norm =
+        values(layer + "self_attn.q_norm.weight", config_.qk_norm, config_.head_dim);
+    const auto k_norm =
+        values(layer + "self_attn.k_norm.weight", config_.qk_norm, config_.head_dim);
+    const auto input_norm = source_.vector(layer + "input_layernorm.weight", config_.hidden_size);
+    return block_attention::score_error(
+        {source_.matrix(q + ".weight", config_.q_size(), config_.hidden_size), q_bias, q_norm},
+        {source_.matrix(k + ".weight", config_.kv_size(), config_.hidden_size), k_bias, k_norm},
+        input_norm, config_.head_dim);
+  }
+
+  bool has_outliers(const StackedMatrix& matrix) {
+    return std::any_of(
+        matrix.parts.begin(), matrix.parts.end(), [&](const StackedMatrix::Part& part) {
+          return group_outliers(source_.matrix(part.name + ".weight", part.rows, matrix.cols)) >
+                 kMostGroupOutliers;
+        });
   }
 
   // Says so for each slice that is read, since one matrix alone can take seconds.
@@ -85,15 +134,43 @@ class Loader {
     matrix.read = [this, row_bytes, read = std::move(matrix.read)](int64_t first, int64_t count,
                                                                    void* out) {
       read(first, count, out);
-      const size_t bytes = static_cast<size_t>(count) * row_bytes;
-      progress_(done_.fetch_add(bytes) + bytes, source_.total_bytes());
+      count_bytes(static_cast<size_t>(count) * row_bytes);
     };
     return matrix;
   }
 
+  // The matrix as the file has it. Each slice counts for its share of the matrix as it is stored,
+  // so that the sum is the same as without the file.
+  PackedMatrix kept(size_t index, const std::vector<HostMatrix>& parts) {
+    const int64_t rows = matrices_[index].rows();
+    const int64_t cols = matrices_[index].cols;
+    const double stored = static_cast<double>(rows) * static_cast<double>(cols) *
+                          static_cast<double>(dtype_size(parts.front().dtype));
+    const double share =
+        stored / static_cast<double>(backend_.packed_weights()->packed_bytes(rows, cols));
+    const auto read = [this, index, share](size_t slice, void* out, size_t bytes) {
+      files_.reader->read(index, slice, out, bytes);
+      const size_t begin = slice * kPackedSlice;
+      const auto counted_up_to = [share](size_t end) {
+        return static_cast<size_t>(std::llround(share * static_cast<double>(end)));
+      };
+      count_bytes(counted_up_to(begin + bytes) - counted_up_to(begin));
+    };
+    return {rows, cols, read};
+  }
+
+  void count_bytes(size_t bytes) {
+    progress_(done_.fetch_add(bytes) + bytes, source_.total_bytes());
+  }
+
+  const ModelConfig& config_;
   WeightSource& source_;
   Backend& backend_;
-  FunctionRef<void(size_t, size_t)> progress_;
+  WeightFormat format_;
+  PackedFiles files_;
+  LoadProgress progress_;
+  std::vector<StackedMatrix> matrices_;
+  size_t next_ = 0;
   std::atomic<size_t> done_{0};
 };
 
@@ -107,44 +184,21 @@ size_t ModelWeights::bytes() const {
   return sum;
 }
 
+void load_weights(ModelWeights& weights, const ModelConfig& config, WeightSource& source,
+                  Backend& backend, WeightFormat format, LoadProgress progress, PackedFiles files) {
+  Loader(config, source, backend, format, files, progress).load(weights);
+}
+
 ModelWeights load_weights(const ModelConfig& config, WeightSource& source, Backend& backend,
-                          WeightFormat format, FunctionRef<void(size_t, size_t)> progress) {
-  Loader loader(source, backend, progress);
+                          WeightFormat format, LoadProgress progress) {
   ModelWeights weights;
-  weights.embed_tokens =
-      loader.linear({{"model.embed_tokens", config.vocab_size}}, config.hidden_size,
-                    config.tie_word_embeddings ? format : WeightFormat::kStored);
-  for (int32_t i = 0; i < config.num_layers; ++i) {
-    const std::string layer = "model.layers." + std::to_string(i) + ".";
-    LayerWeights& w = weights.layers.emplace_back();
-    w.input_norm = loader.vector(layer + "input_layernorm", config.hidden_size);
-    const bool keeps_scores =
-        format == WeightFormat::kStored ||
-        loader.score_error(layer, config,
-                           source.vector(layer + "input_layernorm.weight", config.hidden_size)) <=
-            kMostScoreError;
-    w.qkv = loader.linear({{layer + "self_attn.q_proj", config.q_size()},
-                           {layer + "self_attn.k_proj", config.kv_size()},
-                           {layer + "self_attn.v_proj", config.kv_size()}},
-                          config.hidden_size, keeps_scores ? format : WeightFormat::kStored);
-    if (config.qk_norm) {
-      w.q_norm = loader.vector(layer + "self_attn.q_norm", config.head_dim);
-      w.k_norm = loader.vector(layer + "self_attn.k_norm", config.head_dim);
-    }
-    w.o =
-        loader.linear({{layer + "self_attn.o_proj", config.hidden_size}}, config.q_size(), format);
-    w.post_attention_norm = loader.vector(layer + "post_attention_layernorm", config.hidden_size);
-    w.gate_up = loader.linear({{layer + "mlp.gate_proj", config.intermediate_size},
-                               {layer + "mlp.up_proj", config.intermediate_size}},
-                              config.hidden_size, format);
-    w.down = loader.linear({{layer + "mlp.down_proj", config.hidden_size}},
-                           config.intermediate_size, format);
-  }
-  weights.norm = loader.vector("model.norm", config.hidden_size);
-  if (!config.tie_word_embeddings) {
-    weights.lm_head = loader.linear({{"lm_head", config.vocab_size}}, config.hidden_size, format);
-  }
+  load_weights(weights, config, source, backend, format, progress, {});
   return weights;
+}
+
+std::string int8_rules() {
+  return "score error " + std::to_string(kMostScoreError) + ", group outliers " +
+         std::to_string(kMostGroupOutliers);
 }
 
 }  // namespace block_attention

@@ -8,6 +8,7 @@
 #include "core/function_ref.hpp"
 #include "model/backend.hpp"
 #include "model/model_config.hpp"
+#include "model/packed_file.hpp"
 
 namespace block_attention {
 
@@ -22,6 +23,9 @@ class WeightSource {
   // A vector of `size` values as float32.
   virtual std::vector<float> vector(const std::string& name, int64_t size) = 0;
   virtual size_t total_bytes() const = 0;
+  // Tells sources with other tensors from this one, as far as can be told without reading all of
+  // them, and this one from what it is after it was changed. Empty: cannot be told.
+  virtual std::string identity() const { return {}; }
 };
 
 struct LayerWeights {
@@ -45,11 +49,29 @@ struct ModelWeights {
   size_t bytes() const;
 };
 
-// Hands every weight to the backend. In int8 every matrix is that a product is made with; a table
-// of embeddings apart from the LM head stays as it is stored, since only rows of it are read.
-// `progress(done_bytes, total_bytes)` is called after each slice
-// of a matrix, on any of the backend's threads and out of order; it may throw to abort.
+// `progress(done_bytes, total_bytes)` is called after each slice of a matrix, on any of the
+// backend's threads and out of order; it may throw to abort.
+using LoadProgress = FunctionRef<void(size_t, size_t)>;
+
+// Hands every weight to the backend. In int8 every matrix is that a product is made with, unless
+// rounding would cost too much; a table of embeddings apart from the LM head stays as it is stored,
+// since only rows of it are read.
 ModelWeights load_weights(const ModelConfig& config, WeightSource& source, Backend& backend,
-                          WeightFormat format, FunctionRef<void(size_t, size_t)> progress);
+                          WeightFormat format, LoadProgress progress);
+
+// Files of packed int8 weights beside a load in int8, whose key is the source's and the rules'
+// (weights_cache.hpp); at most one is not null.
+struct PackedFiles {
+  // Says which matrices are in int8, and has them.
+  PackedFileReader* reader = nullptr;
+  // Takes them from `weights`, which must outlive it.
+  PackedFileWriter* writer = nullptr;
+};
+
+void load_weights(ModelWeights& weights, const ModelConfig& config, WeightSource& source,
+                  Backend& backend, WeightFormat format, LoadProgress progress, PackedFiles files);
+
+// Names the rules by which matrices are left out of int8.
+std::string int8_rules();
 
 }  // namespace block_attention

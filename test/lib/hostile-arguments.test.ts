@@ -223,6 +223,10 @@ describe('the native addon', () => {
       kvDtype: ['undefined'],
       cacheBytes: ['undefined'],
     });
+    for (const weightsCache of ['', 1, {}, 'folder']) {
+      const more = { weightFormat: 'int8', weightsCache };
+      expect(outcome(() => load(config(), weights(), { ...options(), ...more }))).toBe('INVALID_ARGUMENT');
+    }
   });
 
   it('checks the fields of files and tensors', async () => {

@@ -1,39 +1,32 @@
 #include "core/weight_file.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <thread>
 
 #include "core/error.hpp"
 #include "support.hpp"
+#include "temporary_folder.hpp"
 
 namespace block_attention::test {
 namespace {
 
 class WeightFileTest : public ::testing::Test {
  protected:
-  WeightFileTest() {
-    std::string name = (std::filesystem::temp_directory_path() / "weight_file_XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    folder_ = name;
-  }
-  ~WeightFileTest() override { std::filesystem::remove_all(folder_); }
-
-  std::string path(const char* name) const { return (folder_ / name).string(); }
+  std::string path(const char* name) const { return folder_.path(name); }
 
   // Byte i is i % 251.
   std::string write(const char* name, size_t bytes) const {
     std::string content(bytes, '\0');
     for (size_t i = 0; i < bytes; ++i) content[i] = static_cast<char>(i % 251);
-    std::ofstream(path(name), std::ios::binary) << content;
+    write_file(path(name), content);
     return path(name);
   }
 
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
 };
 
 // Calls `body`, which has to throw an Error, and returns it.
@@ -68,6 +61,15 @@ TEST_F(WeightFileTest, ReadsAnyRange) {
   }
 }
 
+TEST_F(WeightFileTest, SaysWhenItWasChanged) {
+  const WeightFile file(write("model", 10));
+  const int64_t before = file.modified_ns();
+  const timespec times[2] = {{0, UTIME_OMIT}, {1'700'000'000, 123'456'789}};
+  ASSERT_EQ(utimensat(AT_FDCWD, path("model").c_str(), times, 0), 0);
+  EXPECT_NE(file.modified_ns(), before);
+  EXPECT_EQ(file.modified_ns(), 1'700'000'000'123'456'789);
+}
+
 TEST_F(WeightFileTest, RefusesRangesPastTheEnd) {
   const WeightFile file(write("model", 1000));
   char out[64];
@@ -90,8 +92,8 @@ TEST_F(WeightFileTest, AFileThatShrinksIsAnError) {
 TEST_F(WeightFileTest, RefusesWhatIsNoRegularFile) {
   expect_names(error_of([&] { WeightFile file(path("missing")); }), ErrorCode::kIo,
                path("missing"));
-  expect_names(error_of([&] { WeightFile file(folder_.string()); }), ErrorCode::kIo,
-               folder_.string());
+  expect_names(error_of([&] { WeightFile file(folder_.path().string()); }), ErrorCode::kIo,
+               folder_.path().string());
   expect_names(error_of([] { WeightFile file("/dev/null"); }), ErrorCode::kIo, "/dev/null");
   expect_names(error_of([] { WeightFile file(""); }), ErrorCode::kIo, "");
   // Nobody ever writes to this pipe: opening it must not wait for that.
@@ -137,7 +139,7 @@ TEST_F(WeightFileTest, MovesAndClosesItsDescriptorOnce) {
       file.read(7, &out, 1);
       EXPECT_EQ(out, 7);
     }
-    error_of([&] { WeightFile file(folder_.string()); });
+    error_of([&] { WeightFile file(folder_.path().string()); });
   }
   EXPECT_EQ(descriptors(), before);
 }

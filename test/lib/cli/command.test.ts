@@ -1,6 +1,6 @@
 /** The command as a user runs it: a process, on the model that ships with the package. */
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -149,10 +149,24 @@ describe('block-attention generate', () => {
     }
   });
 
+  it('keeps int8 weights, and says what was wrong with those that were kept', async () => {
+    const cache = join(folder, 'weights');
+    const int8 = ['--device', 'cpu', '--dtype', 'int8', '--weights-cache', cache];
+    const args = ['generate', '--max-tokens', '3', ...SIZES, ...int8, 'Why?'];
+    const said = async () => (await run(args)).stderr.split('\n').filter((line) => /cache:/.test(line));
+    expect(await said()).toEqual([]);
+    const [name] = await readdir(cache);
+    expect(await said()).toEqual([]);
+    await writeFile(join(cache, name ?? ''), 'x');
+    expect(await said()).toEqual([`block-attention: weights cache: ${join(cache, name ?? '')} is cut off`]);
+    expect(await said()).toEqual([]);
+  });
+
   it.each([
     [[], 2, /Usage: block-attention/],
     [['generate'], 2, /give --input, or at least one question/],
     [['generate', '--input', '-', 'question'], 2, /no place beside --input/],
+    [['generate', '--weights-cache', 'x', 'q'], 2, /no place without --dtype int8/],
     [['generate', '--kv-dtype', 'f16', 'q'], 2, /Allowed choices are bf16, f32/],
     [['generate', '--cache-bytes', 'much', 'q'], 2, /512M or 4G/],
     [['generate', '--device', 'tpu', 'q'], 2, /Allowed choices are auto, cpu, cuda/],
