@@ -1,5 +1,7 @@
 #include "cpu/int8_format.hpp"
 
+#include "cpu/amx.hpp"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -16,7 +18,7 @@ Int8Dot best_int8_dot(Isa isa) {
   constexpr unsigned kAvxVnni = 1u << 4;      // leaf 7, subleaf 1, eax
   if (has_avx512(isa) && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 &&
       (ecx & kAvx512Vnni) != 0) {
-    return Int8Dot::kQuads;
+    return can_use_amx_int8() ? Int8Dot::kAmx : Int8Dot::kQuads;
   }
   if (isa == Isa::kAvx2 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 &&
       (eax & kAvxVnni) != 0) {

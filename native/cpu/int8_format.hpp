@@ -40,17 +40,20 @@ enum class Int8Dot : uint8_t {
   // are kept as 16 bits.
   kPairs,
   // Four, unsigned by signed bytes (VNNI): weights are kept with 128 added, which the sum of a
-  // group
-  // begins with taking off.
+  // group begins with taking off.
   kQuads,
+  // Four, signed bytes, for 16 rows and 16 features and a whole group at once (AMX, beside AVX-512
+  // alone). Products of few rows are made by the instruction of kQuads, from activations kept for
+  // it.
+  kAmx,
 };
 
-// The better one of those that the CPU has beside `isa`.
+// The best one of those that the CPU has beside `isa`, and that the system lets this process use.
 Int8Dot best_int8_dot(Isa isa);
 
-constexpr int64_t dot_inputs(Int8Dot dot) { return dot == Int8Dot::kQuads ? 4 : 2; }
+constexpr int64_t dot_inputs(Int8Dot dot) { return dot == Int8Dot::kPairs ? 2 : 4; }
 // Bytes of one activation.
-constexpr int64_t activation_bytes(Int8Dot dot) { return dot == Int8Dot::kQuads ? 1 : 2; }
+constexpr int64_t activation_bytes(Int8Dot dot) { return dot == Int8Dot::kPairs ? 2 : 1; }
 
 constexpr int64_t int8_groups(int64_t in_features) {
   return (in_features + kInt8Group - 1) / kInt8Group;

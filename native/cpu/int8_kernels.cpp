@@ -1,15 +1,18 @@
 #include "cpu/int8_kernels.hpp"
 
+#include "cpu/amx_int8_kernels.hpp"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/int8_kernels.cpp"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
+#include "cpu/int8_walk-inl.hpp"
+
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr int64_t kColumns = 16;
 using D = hn::CappedTag<float, kColumns>;
 using DI = hn::RebindToSigned<D>;
 using V = hn::Vec<D>;
@@ -29,15 +32,7 @@ constexpr int kSums = 12;
 constexpr int kGroupRows = 4;
 constexpr int kSums = 16;
 #endif
-// Inputs that all panels of a tile are multiplied by before the next ones: so much of the
-// activations stays in the second-level cache.
-constexpr int64_t kInputBlock = 2048;
-static_assert(kInputBlock % kInt8Group == 0 && kGroupRows <= kInt8MostRows);
-// Software prefetch: how far a single group of rows looks ahead, in groups of inputs, and how many
-// groups of rows share out the next block.
-constexpr int64_t kAheadGroups = 2;
-constexpr int64_t kMaxShares = 4;
-constexpr int64_t kGroupBytes = kInt8Group * kColumns;
+static_assert(kGroupRows <= kInt8MostRows);
 
 constexpr int tile_width(int64_t rows) {
   if (rows * 4 * kVectors <= kSums) return 4;
@@ -101,31 +96,15 @@ struct Quads {
   }
 };
 
-// A term of the activations, at a block of inputs of a group of rows.
-struct Inputs {
-  const char* values;
-  const float* scales;
-  const int32_t* starts;
+#if HWY_TARGET == HWY_AVX3
+// Of weights that are kept signed, for kAmx: adding 128 is one instruction for 64 of them, which
+// products of few rows have time for while they wait for memory.
+struct SignedQuads : Quads {
+  static HWY_INLINE VI load(const uint8_t* from) {
+    return hn::Xor(Quads::load(from), hn::Set(DI(), static_cast<int32_t>(0x80808080u)));
+  }
 };
-
-struct Micro {
-  Inputs terms[2];
-  const uint8_t* rows_with_second;
-  const uint8_t* values;
-  const uint16_t* scales;
-  int64_t panel_groups;  // groups of a panel: strides between panels
-  int64_t groups;        // of this block
-  // What to bring into the cache meanwhile: ahead_step bytes on for every 64 bytes of each of the
-  // panels, and from group `ahead_turn` on from ahead_then.
-  const uint8_t* ahead;
-  int64_t ahead_step;
-  int64_t ahead_turn;
-  const uint8_t* ahead_then;
-  float* out;
-  int64_t out_stride;
-  bool add;           // to what earlier blocks left in out
-  const float* bias;  // with the last block
-};
+#endif
 
 // One block of inputs: out[kRows, kPanels x 16] (+)= x[kRows, inputs] * panels.
 template <class Dot, int kRows, int kPanels>
@@ -140,20 +119,22 @@ HWY_NOINLINE void micro(const Micro& m) {
   const D d;
   const DI di;
   const hn::Rebind<hwy::bfloat16_t, D> halves;
+  const RowGroup& row_group = m.x[0];
   const int64_t panel_bytes = m.panel_groups * kGroupBytes;
   const int64_t panel_scales = m.panel_groups * kColumns;
   V totals[kRows][kWidth];
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kWidth; ++j)
-      totals[i][j] = m.add ? hn::LoadU(d, m.out + i * m.out_stride + j * kLanes) : hn::Zero(d);
+      totals[i][j] =
+          m.add ? hn::LoadU(d, row_group.out + i * m.out_stride + j * kLanes) : hn::Zero(d);
   }
   const uint8_t* ahead = m.ahead;
   int64_t ahead_step = m.ahead_step * kStepBytes / 64;
   for (int64_t group = 0; group < m.groups; ++group) {
     if (group == m.ahead_turn) ahead = m.ahead_then;
-    const int terms = m.rows_with_second[group] != 0 ? 2 : 1;
+    const int terms = row_group.rows_with_second[group] != 0 ? 2 : 1;
     for (int term = 0; term < terms; ++term) {
-      const Inputs& inputs = m.terms[term];
+      const Inputs& inputs = row_group.terms[term];
       const char* HWY_RESTRICT x = inputs.values + group * kGroupSteps * kRows * kRowBytes;
       const uint8_t* HWY_RESTRICT values = m.values + group * kGroupBytes;
       VI sums[kRows][kWidth];
@@ -225,7 +206,7 @@ HWY_NOINLINE void micro(const Micro& m) {
     // nothing was added to it.
     const V bias = m.bias != nullptr ? hn::LoadU(d, m.bias + j * kLanes) : hn::Zero(d);
     for (int i = 0; i < kRows; ++i)
-      hn::StoreU(hn::Add(totals[i][j], bias), d, m.out + i * m.out_stride + j * kLanes);
+      hn::StoreU(hn::Add(totals[i][j], bias), d, row_group.out + i * m.out_stride + j * kLanes);
   }
 }
 
@@ -241,109 +222,30 @@ void micro_of_rows(int64_t rows, const Micro& m) {
 }
 
 template <class Dot>
-HWY_INLINE void micro_of(int64_t rows, int64_t panels, const Micro& m) {
-  if (panels == 4) return micro_of_rows<Dot, kGroupRows, 4>(rows, m);
-  if (panels == 2) return micro_of_rows<Dot, kGroupRows, 2>(rows, m);
-  return micro_of_rows<Dot, kGroupRows, 1>(rows, m);
-}
-
-// Where a block of inputs of some panels begins.
-struct BlockAt {
-  int64_t panel;
-  int64_t group;
-};
-
-// The block at `at` of `panels` panels; `next` is the one that follows.
-template <class Dot>
-void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t panels, float* out,
-           int64_t out_stride) {
-  constexpr int64_t kBlockGroups = kInputBlock / kInt8Group;
-  const int64_t groups = int8_groups(t.in_features);
-  const auto values_at = [&](const BlockAt& place) {
-    return t.values + (place.panel * groups + place.group) * kGroupBytes;
-  };
-  const int64_t left = groups - at.group;
-  const int64_t row_groups = t.part.row_group_to - t.part.row_group_from;
-  // A single group of rows waits for memory itself, so it looks a little ahead. Several share out
-  // the whole next block.
-  const int64_t shares = row_groups < kMaxShares ? row_groups : kMaxShares;
-  Micro m;
-  m.values = values_at(at);
-  m.scales = t.scales + (at.panel * groups + at.group) * kColumns;
-  m.panel_groups = groups;
-  m.groups = left < kBlockGroups ? left : kBlockGroups;
-  m.ahead_step = 64 / shares;
-  m.ahead_turn = -1;
-  m.ahead_then = nullptr;
-  m.out_stride = out_stride;
-  m.add = at.group != 0;
-  m.bias = t.bias != nullptr && m.groups == left ? t.bias + at.panel * kColumns : nullptr;
-  const int64_t share = m.groups * kGroupBytes / shares;
-  const int64_t first_row = group_begin(t.rows, t.row_groups, t.part.row_group_from);
-  int64_t row = first_row;
-  for (int64_t i = 0; i < row_groups; ++i) {
-    const int64_t end = group_begin(t.rows, t.row_groups, t.part.row_group_from + i + 1);
-    const int64_t rows = end - row;
-    const int64_t first_group = row * groups + at.group * rows;
-    const auto inputs_of = [&](const Int8Rows& term) {
-      return Inputs{static_cast<const char*>(term.values) +
-                        first_group * kInt8Group * activation_bytes(Dot::kDot),
-                    term.scales + first_group, term.starts + first_group};
-    };
-    m.terms[0] = inputs_of(t.x.first);
-    m.terms[1] = inputs_of(t.x.second);
-    m.rows_with_second = t.x.rows_with_second + (t.part.row_group_from + i) * groups + at.group;
-    m.out = out + (row - first_row) * out_stride;
-    m.ahead = values_at(next) + i * share;
-    if (row_groups == 1) {
-      m.ahead = m.values + kAheadGroups * kGroupBytes;
-      m.ahead_turn = m.groups > kAheadGroups ? m.groups - kAheadGroups : 0;
-      m.ahead_then = values_at(next);
-    } else if (i >= shares) {
-      m.ahead_step = 0;
-    }
-    micro_of<Dot>(rows, panels, m);
-    row = end;
+struct VectorKernel {
+  static constexpr Int8Dot kDot = Dot::kDot;
+  static constexpr int64_t kRowGroups = 1;
+  static void run(int64_t panels, const Micro& m) {
+    const int64_t rows = m.x[0].rows;
+    if (panels == 4) return micro_of_rows<Dot, kGroupRows, 4>(rows, m);
+    if (panels == 2) return micro_of_rows<Dot, kGroupRows, 2>(rows, m);
+    return micro_of_rows<Dot, kGroupRows, 1>(rows, m);
   }
-}
+};
 
 template <class Dot>
 void tile(const Int8Tile& t) {
-  const int64_t first_row = group_begin(t.rows, t.row_groups, t.part.row_group_from);
-  const int64_t rows = group_begin(t.rows, t.row_groups, t.part.row_group_to) - first_row;
+  const int64_t rows = group_begin(t.rows, t.row_groups, t.part.row_group_to) -
+                       group_begin(t.rows, t.row_groups, t.part.row_group_from);
   const int64_t row_groups = t.part.row_group_to - t.part.row_group_from;
-  const int64_t width = tile_width((rows + row_groups - 1) / row_groups);
-  // The last panel goes alone if it is ragged.
-  const int64_t whole = t.out_features / kColumns;
-  const int64_t groups = int8_groups(t.in_features);
-  float* out = t.out + first_row * t.out_stride;
-  BlockAt at{t.part.panel_from, 0};
-  while (at.panel < t.part.panel_to && at.group < groups) {
-    const int64_t left = (t.part.panel_to < whole ? t.part.panel_to : whole) - at.panel;
-    int64_t panels = width;
-    while (panels > 1 && panels > left) panels /= 2;
-    BlockAt next{at.panel + panels, at.group};
-    if (next.panel >= t.part.panel_to)
-      next = {t.part.panel_from, at.group + kInputBlock / kInt8Group};
-    // Behind the last block: where this worker's next part most likely begins.
-    const BlockAt after = next.group >= groups ? BlockAt{t.part.panel_to, 0} : next;
-    if (at.panel == whole) {
-      block<Dot>(t, at, after, 1, t.ragged, kColumns);
-    } else {
-      block<Dot>(t, at, after, panels, out + at.panel * kColumns, t.out_stride);
-    }
-    at = next;
-  }
-  if (whole >= t.part.panel_from && whole < t.part.panel_to) {
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = whole * kColumns; j < t.out_features; ++j)
-        out[i * t.out_stride + j] = t.ragged[i * kColumns + j - whole * kColumns];
-    }
-  }
+  walk<VectorKernel<Dot>>(t, tile_width((rows + row_groups - 1) / row_groups));
 }
 
 void int8_tile_pairs(const Int8Tile& t) { tile<Pairs>(t); }
 void int8_tile_quads(const Int8Tile& t) { tile<Quads>(t); }
+#if HWY_TARGET == HWY_AVX3
+void int8_tile_signed_quads(const Int8Tile& t) { tile<SignedQuads>(t); }
+#endif
 
 int64_t int8_group_rows() { return kGroupRows; }
 int64_t int8_tile_panels(int64_t rows) {
@@ -357,11 +259,23 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace block_attention {
 
-Int8Kernels int8_kernels(Isa isa, Int8Dot dot) {
-  return {BLOCK_ATTENTION_KERNEL(isa, int8_group_rows)(),
-          BLOCK_ATTENTION_KERNEL(isa, int8_tile_panels),
-          dot == Int8Dot::kQuads ? BLOCK_ATTENTION_KERNEL(isa, int8_tile_quads)
-                                 : BLOCK_ATTENTION_KERNEL(isa, int8_tile_pairs)};
+Int8Kernels int8_kernels(Isa isa, Int8Dot dot, int64_t rows) {
+  const int64_t group_rows = BLOCK_ATTENTION_KERNEL(isa, int8_group_rows)();
+  const auto tile_panels = BLOCK_ATTENTION_KERNEL(isa, int8_tile_panels);
+#if defined(__x86_64__)
+  if (dot == Int8Dot::kAmx) {
+    // What one group of rows of the vector kernel holds reads every weight once, and is done before
+    // the next one comes from memory: 64 bytes of weights take 8 cycles and more of a core's share
+    // of the bandwidth, and 6 rows of them 3 cycles of its two multipliers. Tiles could gain
+    // nothing there, and would take as long for one row as for 16.
+    if (rows > group_rows) return amx_int8_kernels();
+    return {Int8Dot::kQuads, group_rows, tile_panels, &N_AVX3::int8_tile_signed_quads};
+  }
+#endif
+  static_cast<void>(rows);
+  return {dot, group_rows, tile_panels,
+          dot == Int8Dot::kPairs ? BLOCK_ATTENTION_KERNEL(isa, int8_tile_pairs)
+                                 : BLOCK_ATTENTION_KERNEL(isa, int8_tile_quads)};
 }
 
 }  // namespace block_attention

@@ -14,7 +14,7 @@ namespace block_attention {
 
 struct Int8Tile {
   // Activations, quantised group of rows by group of rows (row_groups.hpp), one behind the other;
-  // of rows_with_second one byte for each group of rows and of inputs.
+  // of rows_with_second one for each group of rows and of inputs.
   Int8Terms x;
   int64_t rows;
   int64_t row_groups;
@@ -40,12 +40,15 @@ struct Int8Tile {
 inline constexpr int64_t kInt8RaggedRows = 256;
 
 struct Int8Kernels {
+  Int8Dot inputs;      // whose activations they read
   int64_t group_rows;  // most rows of a group
   // Panels that are computed at once for `rows` rows: work is best dealt out in multiples of it.
   int64_t (*tile_panels)(int64_t rows);
   void (*tile)(const Int8Tile& tile);
 };
 
-Int8Kernels int8_kernels(Isa isa, Int8Dot dot);
+// For `rows` rows, over weights that are packed for `dot`; whatever the rows, an element has the
+// same bits.
+Int8Kernels int8_kernels(Isa isa, Int8Dot dot, int64_t rows);
 
 }  // namespace block_attention

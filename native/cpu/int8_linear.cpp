@@ -33,9 +33,8 @@ void grow(Buffer& buffer, size_t bytes) {
 
 Int8LinearOp::Int8LinearOp(ThreadPool& pool, Isa isa, Int8Dot dot)
     : pool_(pool),
+      isa_(isa),
       dot_(dot),
-      quantize_(int8_quantize_kernels(isa, dot)),
-      kernels_(int8_kernels(isa, dot)),
       ragged_(allocate_host_memory(static_cast<size_t>(pool.threads() * kRaggedFloats) *
                                    sizeof(float))) {}
 
@@ -52,42 +51,47 @@ void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& 
   tile.out_stride = out.stride;
   for (int64_t row = 0; row < x.rows; row += kPassRows) {
     tile.rows = std::min(kPassRows, x.rows - row);
-    tile.row_groups = ceil_div(tile.rows, kernels_.group_rows);
+    const Int8Kernels kernels = int8_kernels(isa_, dot_, tile.rows);
+    tile.row_groups = ceil_div(tile.rows, kernels.group_rows);
     tile.out = out.f32() + row * out.stride;
-    quantize(x.row_range(row, tile.rows), tile);
-    run_tiles(tile);
+    quantize(x.row_range(row, tile.rows), kernels, tile);
+    run_tiles(kernels, tile);
   }
 }
 
 Int8Terms Int8LinearOp::make_room(int64_t rows, int64_t groups) {
   const int64_t count = rows * groups;
-  const int64_t term_bytes = count * kInt8Group * activation_bytes(dot_);
+  // Whole tiles are loaded, whatever lies behind the last rows.
+  const int64_t padding = dot_ == Int8Dot::kAmx ? kInt8MostRows * kInt8Group : 0;
+  const int64_t term_bytes = count * kInt8Group * activation_bytes(dot_) + padding;
   const int64_t scale_bytes = count * static_cast<int64_t>(sizeof(float));
   grow(values_, static_cast<size_t>(2 * term_bytes));
   grow(scales_, static_cast<size_t>(4 * scale_bytes));
-  grow(rows_with_second_, static_cast<size_t>(count));
+  grow(rows_with_second_, static_cast<size_t>(count) * sizeof(uint16_t));
   const auto term = [&](int64_t index) {
     char* values = static_cast<char*>(values_.data()) + index * term_bytes;
     char* scales = static_cast<char*>(scales_.data()) + 2 * index * scale_bytes;
     return Int8Rows{values, reinterpret_cast<float*>(scales),
                     reinterpret_cast<int32_t*>(scales + scale_bytes)};
   };
-  return {term(0), term(1), static_cast<uint8_t*>(rows_with_second_.data())};
+  return {term(0), term(1), static_cast<uint16_t*>(rows_with_second_.data())};
 }
 
-void Int8LinearOp::quantize(const Tensor& x, const Int8Tile& tile) {
+void Int8LinearOp::quantize(const Tensor& x, const Int8Kernels& kernels, const Int8Tile& tile) {
   const int64_t groups = int8_groups(tile.in_features);
+  const int64_t group_bytes = kInt8Group * activation_bytes(kernels.inputs);
+  const auto quantize_rows = int8_quantize_kernels(isa_, kernels.inputs).activations;
   const auto quantize_group = [&](int64_t row_group) {
     const int64_t begin = group_begin(tile.rows, tile.row_groups, row_group);
     const int64_t rows = group_begin(tile.rows, tile.row_groups, row_group + 1) - begin;
     const int64_t first = begin * groups;
     const auto at_group = [&](const Int8Rows& term) {
-      return Int8Rows{static_cast<char*>(term.values) + first * kInt8Group * activation_bytes(dot_),
-                      term.scales + first, term.starts + first};
+      return Int8Rows{static_cast<char*>(term.values) + first * group_bytes, term.scales + first,
+                      term.starts + first};
     };
-    quantize_.activations(x.f32() + begin * x.stride, x.stride, rows, x.cols,
-                          {at_group(tile.x.first), at_group(tile.x.second),
-                           tile.x.rows_with_second + row_group * groups});
+    quantize_rows(x.f32() + begin * x.stride, x.stride, rows, x.cols,
+                  {at_group(tile.x.first), at_group(tile.x.second),
+                   tile.x.rows_with_second + row_group * groups});
   };
   const int64_t per_task =
       std::max<int64_t>(1, kGroupsPerTask / (groups * ceil_div(tile.rows, tile.row_groups)));
@@ -97,9 +101,9 @@ void Int8LinearOp::quantize(const Tensor& x, const Int8Tile& tile) {
   });
 }
 
-void Int8LinearOp::run_tiles(const Int8Tile& whole) {
-  const int64_t blocks = ceil_div(whole.row_groups, kBlockRows / kernels_.group_rows);
-  const int64_t step = kernels_.tile_panels(whole.rows);
+void Int8LinearOp::run_tiles(const Int8Kernels& kernels, const Int8Tile& whole) {
+  const int64_t blocks = ceil_div(whole.row_groups, kBlockRows / kernels.group_rows);
+  const int64_t step = kernels.tile_panels(whole.rows);
   const int64_t panels = panels_of(whole.out_features);
   const int64_t fair = panels * blocks / (kTasksPerThread * pool_.threads());
   const int64_t chunk = std::clamp(fair / step * step, step, std::max(step, kPanelsPerTask));
@@ -109,7 +113,7 @@ void Int8LinearOp::run_tiles(const Int8Tile& whole) {
                        Int8Tile tile = whole;
                        tile.part = part;
                        tile.ragged = ragged + worker * kRaggedFloats;
-                       kernels_.tile(tile);
+                       kernels.tile(tile);
                      });
 }
 

@@ -26,14 +26,13 @@ class Int8LinearOp {
  private:
   // For the activations of so many rows and groups of inputs.
   Int8Terms make_room(int64_t rows, int64_t groups);
-  void quantize(const Tensor& x, const Int8Tile& tile);
+  void quantize(const Tensor& x, const Int8Kernels& kernels, const Int8Tile& tile);
   // Shares out panels x row blocks over the pool.
-  void run_tiles(const Int8Tile& whole);
+  void run_tiles(const Int8Kernels& kernels, const Int8Tile& whole);
 
   ThreadPool& pool_;
+  Isa isa_;
   Int8Dot dot_;
-  Int8QuantizeKernels quantize_;
-  Int8Kernels kernels_;
   Buffer ragged_;
   Buffer values_;
   Buffer scales_;

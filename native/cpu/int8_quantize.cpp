@@ -123,11 +123,12 @@ HWY_INLINE void widen_group(const void* row, DType dtype, int64_t first, int64_t
   }
 }
 
-// out[i / kInputs][row][i % kInputs] = rows[row][i], with 128 added where four go together.
-template <int64_t kInputs>
+// out[i / dot_inputs][row][i % dot_inputs] = rows[row][i], with 128 added for kQuads.
+template <Int8Dot kDot>
 HWY_INLINE void interleave_rows(const int8_t (&rows)[kPanelColumns][kInt8Group], uint8_t* out) {
+  constexpr int64_t kInputs = dot_inputs(kDot);
   using Word = hwy::UnsignedFromSize<kInputs>;
-  constexpr Word kOffset = kInputs == 4 ? static_cast<Word>(0x80808080u) : Word{0};
+  constexpr Word kOffset = kDot == Int8Dot::kQuads ? static_cast<Word>(0x80808080u) : Word{0};
   for (int64_t i = 0; i < kInt8Group / kInputs; ++i) {
     Word words[kPanelColumns];
     for (int64_t row = 0; row < kPanelColumns; ++row) {
@@ -141,7 +142,6 @@ HWY_INLINE void interleave_rows(const int8_t (&rows)[kPanelColumns][kInt8Group],
 template <Int8Dot kDot>
 void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
                       uint16_t* scales) {
-  constexpr int64_t kInputs = dot_inputs(kDot);
   const DI di;
   const hn::Rebind<int8_t, DI> bytes;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(di));
@@ -163,7 +163,7 @@ void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, 
       for (int64_t i = 0; i < kInt8Group; i += lanes)
         hn::Store(hn::DemoteTo(bytes, hn::Load(di, rounded.values + i)), bytes, rows[column] + i);
     }
-    interleave_rows<kInputs>(rows, values + first * kPanelColumns);
+    interleave_rows<kDot>(rows, values + first * kPanelColumns);
   }
 }
 
@@ -197,7 +197,9 @@ HWY_INLINE void quantize_rest(const float* group, const Rounded& rounded, Rounde
 template <Int8Dot kDot>
 HWY_INLINE void store_row(const Rounded& rounded, int64_t group, int64_t row, int64_t rows,
                           const Int8Rows& out) {
-  constexpr int64_t kInputs = dot_inputs(kDot);
+  // dot_inputs of kPairs and of kQuads are four bytes.
+  constexpr int64_t kBytes = kDot == Int8Dot::kAmx ? kInt8Group : 4;
+  constexpr int64_t kSteps = kInt8Group * activation_bytes(kDot) / kBytes;
   using Value = hwy::SignedFromSize<activation_bytes(kDot)>;
   const DI di;
   const hn::Rebind<Value, DI> narrow;
@@ -207,10 +209,10 @@ HWY_INLINE void store_row(const Rounded& rounded, int64_t group, int64_t row, in
   out.starts[at] = kDot == Int8Dot::kQuads ? -128 * sum_of(rounded.values) : 0;
   for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di)))
     hn::Store(hn::DemoteTo(narrow, hn::Load(di, rounded.values + i)), narrow, values + i);
-  // dot_inputs of either kind are four bytes.
-  char* target = static_cast<char*>(out.values) + (group * kInt8Group / kInputs * rows + row) * 4;
-  for (int64_t i = 0; i < kInt8Group / kInputs; ++i)
-    hwy::CopyBytes<4>(values + i * kInputs, target + i * rows * 4);
+  const char* from = reinterpret_cast<const char*>(values);
+  char* target = static_cast<char*>(out.values) + (group * kSteps * rows + row) * kBytes;
+  for (int64_t i = 0; i < kSteps; ++i)
+    hwy::CopyBytes<kBytes>(from + i * kBytes, target + i * rows * kBytes);
 }
 
 template <Int8Dot kDot>
@@ -232,13 +234,13 @@ void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t 
       if (first_term.scale > 0 && has_outlier(first_term.values, count)) {
         quantize_rest(group, first_term, second_term);
         store_row<kDot>(second_term, index, row, rows, out.second);
-        out.rows_with_second[index] |= static_cast<uint8_t>(1 << row);
+        out.rows_with_second[index] |= static_cast<uint16_t>(1 << row);
       }
     }
   }
   const Rounded nothing = {};
   for (int64_t index = 0; index < groups; ++index) {
-    const uint8_t with_second = out.rows_with_second[index];
+    const uint16_t with_second = out.rows_with_second[index];
     if (with_second == 0) continue;
     for (int64_t row = 0; row < rows; ++row) {
       if ((with_second >> row & 1) == 0) store_row<kDot>(nothing, index, row, rows, out.second);
@@ -254,6 +256,10 @@ void quantize_weights_quads(const PanelRows& panel, DType dtype, int64_t in_feat
                             uint8_t* values, uint16_t* scales) {
   quantize_weights<Int8Dot::kQuads>(panel, dtype, in_features, values, scales);
 }
+void quantize_weights_amx(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
+                          uint16_t* scales) {
+  quantize_weights<Int8Dot::kAmx>(panel, dtype, in_features, values, scales);
+}
 void quantize_activations_pairs(const float* x, int64_t stride, int64_t rows, int64_t in_features,
                                 const Int8Terms& out) {
   quantize_activations<Int8Dot::kPairs>(x, stride, rows, in_features, out);
@@ -261,6 +267,10 @@ void quantize_activations_pairs(const float* x, int64_t stride, int64_t rows, in
 void quantize_activations_quads(const float* x, int64_t stride, int64_t rows, int64_t in_features,
                                 const Int8Terms& out) {
   quantize_activations<Int8Dot::kQuads>(x, stride, rows, in_features, out);
+}
+void quantize_activations_amx(const float* x, int64_t stride, int64_t rows, int64_t in_features,
+                              const Int8Terms& out) {
+  quantize_activations<Int8Dot::kAmx>(x, stride, rows, in_features, out);
 }
 
 }  // namespace block_attention::HWY_NAMESPACE
@@ -270,6 +280,10 @@ HWY_AFTER_NAMESPACE();
 namespace block_attention {
 
 Int8QuantizeKernels int8_quantize_kernels(Isa isa, Int8Dot dot) {
+  if (dot == Int8Dot::kAmx) {
+    return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_amx),
+            BLOCK_ATTENTION_KERNEL(isa, quantize_activations_amx)};
+  }
   if (dot == Int8Dot::kQuads) {
     return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_quads),
             BLOCK_ATTENTION_KERNEL(isa, quantize_activations_quads)};

@@ -14,7 +14,8 @@ namespace block_attention {
 
 // The activations of a group of rows, as the products read them.
 struct Int8Rows {
-  // For dot_inputs at a time, the rows side by side; activation_bytes each; whole groups of inputs.
+  // For dot_inputs at a time (kAmx: a group), the rows side by side; activation_bytes each; whole
+  // groups of inputs.
   void* values;
   // Group by group, the rows side by side: the scale, and what the sum of the group begins with.
   float* scales;
@@ -26,11 +27,11 @@ struct Int8Rows {
 struct Int8Terms {
   Int8Rows first;
   Int8Rows second;
-  uint8_t* rows_with_second;
+  uint16_t* rows_with_second;
 };
 
-// So that a byte has a bit for each.
-inline constexpr int64_t kInt8MostRows = 8;
+// So that rows_with_second has a bit for each.
+inline constexpr int64_t kInt8MostRows = 16;
 
 struct Int8QuantizeKernels {
   // One panel of a weight; values are panel bytes, scales one for 64 of them.

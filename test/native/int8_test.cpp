@@ -40,26 +40,53 @@ using test::random_values;
 using test::view;
 
 constexpr uint32_t kSeed = 20261125;
+constexpr const char* kNoAmx =
+    "this CPU has no AMX-INT8, or the system does not let this process use it";
 
 struct Kernel {
   Isa isa;
   Int8Dot dot;
 };
 
+bool can_run(const Kernel& kernel) {
+  switch (kernel.dot) {
+    case Int8Dot::kPairs:
+      return true;
+    // The portable kernel does without the instruction.
+    case Int8Dot::kQuads:
+      return kernel.isa == Isa::kPortable || best_int8_dot(kernel.isa) != Int8Dot::kPairs;
+    case Int8Dot::kAmx:
+      return best_int8_dot(kernel.isa) == Int8Dot::kAmx;
+  }
+  return false;
+}
+
 // Everything that this CPU can run.
 std::vector<Kernel> kernels() {
   std::vector<Kernel> all;
   for (Isa isa : supported_isas()) {
-    all.push_back({isa, Int8Dot::kPairs});
-    // The portable kernel has both; the others where the CPU has the instruction.
-    if (isa == Isa::kPortable || best_int8_dot(isa) == Int8Dot::kQuads)
-      all.push_back({isa, Int8Dot::kQuads});
+    for (Int8Dot dot : {Int8Dot::kPairs, Int8Dot::kQuads, Int8Dot::kAmx}) {
+      if (can_run({isa, dot})) all.push_back({isa, dot});
+    }
   }
   return all;
 }
 
+// And AMX, which few CPUs have: its tests are skipped by name.
+std::vector<Kernel> kernels_and_amx() {
+  std::vector<Kernel> all = kernels();
+#if defined(__x86_64__)
+  const Kernel amx{Isa::kAvx512, Int8Dot::kAmx};
+  if (!has_avx512(supported_isas().back()) || !can_run(amx)) all.push_back(amx);
+#endif
+  return all;
+}
+
 std::string kernel_name(const Kernel& kernel) {
-  return std::string(isa_name(kernel.isa)) + (kernel.dot == Int8Dot::kPairs ? "_pairs" : "_quads");
+  const char* dot = kernel.dot == Int8Dot::kPairs   ? "_pairs"
+                    : kernel.dot == Int8Dot::kQuads ? "_quads"
+                                                    : "_amx";
+  return std::string(isa_name(kernel.isa)) + dot;
 }
 
 // A group as int8_format.hpp says it, written down plainly.
@@ -152,6 +179,9 @@ class Int8Test : public testing::TestWithParam<std::tuple<Kernel, int>> {
   Int8Test() : pool_(std::get<1>(GetParam())), op_(pool_, isa(), dot()), rng_(kSeed) {
     RecordProperty("seed", static_cast<int>(kSeed));
   }
+  void SetUp() override {
+    if (!can_run(std::get<0>(GetParam()))) GTEST_SKIP() << kNoAmx;
+  }
   Isa isa() const { return std::get<0>(GetParam()).isa; }
   Int8Dot dot() const { return std::get<0>(GetParam()).dot; }
 
@@ -219,9 +249,11 @@ class Int8Test : public testing::TestWithParam<std::tuple<Kernel, int>> {
 };
 
 TEST_P(Int8Test, EveryRowCountUpToThreeGroups) {
+  // Groups are of 16 rows at most.
   for (DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
     const LinearSource source = make_linear_source(rng_, dtype, {16 * 5 + 7}, 317, true);
     for (int64_t rows = 1; rows <= 19; ++rows) check(source, rows, 5);
+    for (int64_t rows : {31, 32, 33, 47, 48, 49}) check(source, rows, 5);
   }
 }
 
@@ -395,8 +427,32 @@ std::string case_name(const testing::TestParamInfo<std::tuple<Kernel, int>>& inf
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Int8Test,
-                         testing::Combine(testing::ValuesIn(kernels()), testing::Values(1, 3)),
+                         testing::Combine(testing::ValuesIn(kernels_and_amx()),
+                                          testing::Values(1, 3)),
                          case_name);
+
+TEST(Int8Amx, IsForAvx512Alone) {
+  for (Isa isa : {Isa::kPortable, Isa::kAvx2}) EXPECT_NE(best_int8_dot(isa), Int8Dot::kAmx);
+}
+
+#if defined(__x86_64__)
+// A thread that kept tiles in use would cost every switch to another one the saving of them.
+TEST(Int8Amx, NoTilesStayInUse) {
+  const Kernel amx{Isa::kAvx512, Int8Dot::kAmx};
+  if (!has_avx512(supported_isas().back()) || !can_run(amx)) GTEST_SKIP() << kNoAmx;
+  std::mt19937 rng(kSeed);
+  const LinearSource source = make_linear_source(rng, DType::kBF16, {64}, 128, false);
+  std::vector<float> x = random_values(rng, 40 * 128);
+  ThreadPool pool(1);
+  const auto weight = pack_int8(pool, amx.isa, amx.dot, source.parts, source.bias);
+  Int8LinearOp op(pool, amx.isa, amx.dot);
+  test::run_linear(op, *weight, x, 40, 128);
+  uint32_t in_use = 0;
+  uint32_t high = 0;
+  asm volatile("xgetbv" : "=a"(in_use), "=d"(high) : "c"(1));
+  EXPECT_EQ(in_use >> 17 & 3, 0u);
+}
+#endif
 
 // The integers and scales are the same everywhere, and, where multiply-adds are fused, so is the
 // result.
