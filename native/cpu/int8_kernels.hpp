@@ -40,7 +40,7 @@ struct Int8Tile {
 inline constexpr int64_t kInt8RaggedRows = 256;
 
 struct Int8Kernels {
-  Int8Dot inputs;      // whose activations they read
+  Int8Dot inputs;      // how the activations they read are kept
   int64_t group_rows;  // most rows of a group
   // Panels that are computed at once for `rows` rows: work is best dealt out in multiples of it.
   int64_t (*tile_panels)(int64_t rows);
