@@ -92,7 +92,8 @@ PeakProducts peak_products(Isa isa, Product product) {
 #if defined(__x86_64__)
   if (product == Product::kBF16 && isa == Isa::kAvx512Bf16) return {&N_AVX3::run_bf16, 2 * single};
   if (product == Product::kInt8 && isa != Isa::kPortable) {
-    if (best_int8_dot(isa) == Int8Dot::kQuads)
+    // That of vectors, where there are tiles, too: a floor still, though a low one.
+    if (best_int8_dot(isa) != Int8Dot::kPairs)
       return {has_avx512(isa) ? &N_AVX3::run_int8_quads : &N_AVX2::run_int8_quads, 4 * single};
     return {BLOCK_ATTENTION_KERNEL(isa, run_int8_pairs), 2 * single};
   }
