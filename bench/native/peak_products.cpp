@@ -90,7 +90,7 @@ namespace block_attention {
 PeakProducts peak_products(Isa isa, Product product) {
   const double single = (*BLOCK_ATTENTION_KERNEL(isa, products_per_round))();
 #if defined(__x86_64__)
-  if (product == Product::kBF16 && isa == Isa::kAvx512Bf16) return {&N_AVX3::run_bf16, 2 * single};
+  if (product == Product::kBF16 && has_bf16_dots(isa)) return {&N_AVX3::run_bf16, 2 * single};
   if (product == Product::kInt8 && isa != Isa::kPortable) {
     // That of vectors, where there are tiles, too: a floor still, though a low one.
     if (best_int8_dot(isa) != Int8Dot::kPairs)

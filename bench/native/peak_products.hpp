@@ -1,5 +1,6 @@
-// The rates of multiply-adds on registers, which no kernel can pass: of float32, of bfloat16 and of
-// int8, each by the instructions that the kernels have on this CPU.
+// The rates of multiply-adds on registers, which no kernel can pass but one of tiles (AMX): of
+// float32, of bfloat16 and of int8, each by the vector instructions that the kernels have on this
+// CPU.
 #pragma once
 
 #include <cstdint>

@@ -10,15 +10,16 @@ namespace block_attention {
 #if defined(__x86_64__) && defined(__linux__)
 namespace {
 
-bool cpu_has_amx_int8() {
+constexpr unsigned kBf16 = 1u << 22;  // leaf 7, subleaf 0, edx
+constexpr unsigned kTile = 1u << 24;
+constexpr unsigned kInt8 = 1u << 25;
+
+bool cpu_has(unsigned features) {
   unsigned eax = 0;
   unsigned ebx = 0;
   unsigned ecx = 0;
   unsigned edx = 0;
-  constexpr unsigned kTile = 1u << 24;  // leaf 7, subleaf 0, edx
-  constexpr unsigned kInt8 = 1u << 25;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kTile) != 0 &&
-         (edx & kInt8) != 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & features) == features;
 }
 
 // A system that does not know tiles leaves them off in XCR0, whatever the CPU says of itself.
@@ -41,14 +42,18 @@ bool system_permits_tiles() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-}  // namespace
-
-bool can_use_amx_int8() {
-  static const bool can = cpu_has_amx_int8() && system_saves_tiles() && system_permits_tiles();
+bool can_use_tiles() {
+  static const bool can = cpu_has(kTile) && system_saves_tiles() && system_permits_tiles();
   return can;
 }
+
+}  // namespace
+
+bool can_use_amx_int8() { return cpu_has(kInt8) && can_use_tiles(); }
+bool can_use_amx_bf16() { return cpu_has(kBf16) && can_use_tiles(); }
 #else
 bool can_use_amx_int8() { return false; }
+bool can_use_amx_bf16() { return false; }
 #endif
 
 }  // namespace block_attention

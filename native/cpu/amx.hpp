@@ -8,5 +8,6 @@ namespace block_attention {
 // that is refused it, or whose system knows nothing of tiles, gets false, and a tile instruction
 // would end it.
 bool can_use_amx_int8();
+bool can_use_amx_bf16();
 
 }  // namespace block_attention

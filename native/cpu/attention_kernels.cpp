@@ -488,7 +488,7 @@ AttentionKernels attention_kernels(Isa isa) {
       BLOCK_ATTENTION_KERNEL(isa, attend_scratch_size), BLOCK_ATTENTION_KERNEL(isa, attend),
       BLOCK_ATTENTION_KERNEL(isa, fold), BLOCK_ATTENTION_KERNEL(isa, finish)};
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512Bf16) kernels.attend = &N_AVX3::attend_bf16_dots;
+  if (has_bf16_dots(isa)) kernels.attend = &N_AVX3::attend_bf16_dots;
 #endif
   return kernels;
 }

@@ -16,7 +16,7 @@ struct Bf16PairKernels {
   void (*round)(const float* from, int64_t inputs, void* to);
 };
 
-// Only for Isa::kAvx512Bf16.
+// Only where has_bf16_dots().
 Bf16PairKernels bf16_pair_kernels();
 
 }  // namespace block_attention

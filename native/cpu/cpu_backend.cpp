@@ -54,6 +54,7 @@ class CpuBackend final : public Backend, private PackedWeights {
 #else
     const char* family = isa_ == Isa::kPortable     ? "portable"
                          : isa_ == Isa::kAvx512Bf16 ? "avx with bf16"
+                         : isa_ == Isa::kAmxBf16    ? "amx with bf16"
                                                     : "avx";
 #endif
     return std::string("cpu ") + family + (has_int8_ ? ", f32 and int8" : ", f32") + ", cuts of " +

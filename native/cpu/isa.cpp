@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/error.hpp"
+#include "cpu/amx.hpp"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -45,7 +46,10 @@ std::vector<Isa> supported_isas() {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512cd")) {
       isas.push_back(Isa::kAvx512);
-      if (has_avx512_bf16()) isas.push_back(Isa::kAvx512Bf16);
+      if (has_avx512_bf16()) {
+        isas.push_back(Isa::kAvx512Bf16);
+        if (can_use_amx_bf16()) isas.push_back(Isa::kAmxBf16);
+      }
     }
   }
 #endif
@@ -62,13 +66,15 @@ const char* isa_name(Isa isa) {
       return "avx512";
     case Isa::kAvx512Bf16:
       return "avx512bf16";
+    case Isa::kAmxBf16:
+      return "amxbf16";
   }
   return "portable";
 }
 
 Isa default_isa(bool float32) {
   std::vector<Isa> isas = supported_isas();
-  if (float32 && isas.back() == Isa::kAvx512Bf16) isas.pop_back();
+  while (float32 && has_bf16_dots(isas.back())) isas.pop_back();
   const char* asked = std::getenv("BLOCK_ATTENTION_ISA");
   if (asked == nullptr || *asked == '\0') return isas.back();
   for (Isa isa : isas) {
@@ -77,7 +83,8 @@ Isa default_isa(bool float32) {
   throw Error(
       ErrorCode::kUnsupported,
       std::string("BLOCK_ATTENTION_ISA=") + asked +
-          " is not supported by this CPU; use portable, avx2, avx512 or avx512bf16, or unset it");
+          " is not supported by this CPU; use portable, avx2, avx512, avx512bf16 or amxbf16, or "
+          "unset it");
 }
 
 }  // namespace block_attention

@@ -25,13 +25,16 @@ namespace block_attention {
 
 // kAvx512Bf16 is AVX-512 with dot products of bfloat16: where weights, or keys and values, are
 // bf16, what they are multiplied by is rounded to bf16, too. Everything else is that of kAvx512.
-enum class Isa { kPortable, kAvx2, kAvx512, kAvx512Bf16 };
+// kAmxBf16 is kAvx512Bf16 with tiles of such products for weights, which are summed in another
+// order.
+enum class Isa { kPortable, kAvx2, kAvx512, kAvx512Bf16, kAmxBf16 };
 
-constexpr bool has_avx512(Isa isa) { return isa == Isa::kAvx512 || isa == Isa::kAvx512Bf16; }
+constexpr bool has_bf16_dots(Isa isa) { return isa == Isa::kAvx512Bf16 || isa == Isa::kAmxBf16; }
+constexpr bool has_avx512(Isa isa) { return isa == Isa::kAvx512 || has_bf16_dots(isa); }
 
 // The best one this CPU supports, or the one that the environment variable BLOCK_ATTENTION_ISA
-// (portable, avx2, avx512, avx512bf16) asks for; throws Error(kUnsupported) if the CPU lacks it.
-// `float32`: kAvx512 takes the place of kAvx512Bf16.
+// (portable, avx2, avx512, avx512bf16, amxbf16) asks for; throws Error(kUnsupported) if the CPU
+// lacks it. `float32`: kAvx512 takes the place of those that round to bf16.
 Isa default_isa(bool float32 = false);
 // All that this CPU supports, kPortable first.
 std::vector<Isa> supported_isas();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/amx_bf16_kernels.hpp"
 #include "cpu/host_memory.hpp"
 #include "cpu/interleave.hpp"
 #include "cpu/linear_shape.hpp"
@@ -49,7 +50,9 @@ void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& ou
     tile.groups = ceil_div(tile.rows, kernels_.group_rows);
     tile.out = out.f32() + row * out.stride;
     const Tensor rows = x.row_range(row, tile.rows);
-    if (tile.rows <= kernels_.direct_rows) {
+    if (tile.format == LinearFormat::kBF16Pairs && isa_ == Isa::kAmxBf16) {
+      run_amx(rows, tile);
+    } else if (tile.rows <= kernels_.direct_rows) {
       run_direct(rows, tile);
     } else {
       run_repacked(rows, tile);
@@ -90,6 +93,44 @@ void LinearOp::run_repacked(const Tensor& x, LinearTile tile) {
   const int64_t panels = ceil_div(tile.out_features, kPanelColumns);
   const int64_t fair = panels * blocks / (kTasksPerThread * pool_.threads());
   run_tiles(tile, blocks, std::clamp(fair / step * step, step, kPanelsPerTask), kernels_.repacked);
+}
+
+void LinearOp::run_amx(const Tensor& x, LinearTile tile) {
+  tile.groups = ceil_div(tile.rows, kAmxGroupRows);
+  float* packed = activations((tile.rows + kAmxGroupRows) * amx_padded_pairs(tile.steps));
+  repack_for_amx(x, tile, packed);
+  tile.x = packed;
+  const int64_t blocks = ceil_div(tile.groups, kBlockRows / kAmxGroupRows);
+  const int64_t panels = ceil_div(tile.out_features, kPanelColumns);
+  const int64_t fair = panels * blocks / (kTasksPerThread * pool_.threads());
+  run_tiles(tile, blocks,
+            std::clamp(fair / kAmxTilePanels * kAmxTilePanels, kAmxTilePanels, kPanelsPerTask),
+            amx_bf16_kernel());
+}
+
+void LinearOp::repack_for_amx(const Tensor& x, const LinearTile& tile, float* packed) {
+  const int64_t padded = amx_padded_pairs(tile.steps);
+  const auto pack_group = [&](int64_t group, float* rounded) {
+    const int64_t begin = group_begin(tile.rows, tile.groups, group);
+    const int64_t rows = group_begin(tile.rows, tile.groups, group + 1) - begin;
+    for (int64_t i = 0; i < rows; ++i) {
+      const float* row = x.f32() + (begin + i) * x.stride;
+      for (int64_t first = 0; first < tile.steps; first += kSumBlock) {
+        const int64_t pairs = std::min(kSumBlock, tile.steps - first);
+        pairs_.round(row + 2 * first, std::min(2 * pairs, x.cols - 2 * first), rounded);
+        const int64_t whole = amx_padded_pairs(pairs);
+        std::fill(rounded + pairs, rounded + whole, 0.0f);
+        for (int64_t k = 0; k < whole; k += kAmxStepPairs) {
+          std::copy_n(rounded + k, kAmxStepPairs,
+                      packed + begin * padded + (first + k) * rows + i * kAmxStepPairs);
+        }
+      }
+    }
+  };
+  if (tile.groups == 1 && tile.rows <= kernels_.direct_rows)
+    return pack_group(0, worker_scratch(0));  // too little to wake a worker for
+  pool_.run(tile.groups,
+            [&](int64_t group, int worker) { pack_group(group, worker_scratch(worker)); });
 }
 
 void LinearOp::repack(const Tensor& x, const LinearTile& tile, float* packed) {

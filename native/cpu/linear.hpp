@@ -29,6 +29,9 @@ class LinearOp {
   void run_direct(const Tensor& x, LinearTile tile);
   void run_repacked(const Tensor& x, LinearTile tile);
   void repack(const Tensor& x, const LinearTile& tile, float* packed);
+  // By amx_bf16_kernels.hpp, whatever the rows.
+  void run_amx(const Tensor& x, LinearTile tile);
+  void repack_for_amx(const Tensor& x, const LinearTile& tile, float* packed);
   float* worker_scratch(int worker);
   // Room for so many activations, or pairs of them.
   float* activations(int64_t count);

@@ -16,7 +16,7 @@ LinearFormat format_of(DType dtype, Isa isa) {
     case DType::kF32:
       return LinearFormat::kF32;
     case DType::kBF16:
-      return isa == Isa::kAvx512Bf16 ? LinearFormat::kBF16Pairs : LinearFormat::kBF16;
+      return has_bf16_dots(isa) ? LinearFormat::kBF16Pairs : LinearFormat::kBF16;
     case DType::kF16:
       return LinearFormat::kF16;
     case DType::kI8:

@@ -2,7 +2,7 @@
 // (embedding.hpp), so that tied embeddings are held once.
 //
 // Layout: panels of 16 output features; within a panel in_features x 16 elements, the 16 features
-// of one input lying side by side. Of a bf16 weight for Isa::kAvx512Bf16 pairs of inputs take the
+// of one input lying side by side. Of a bf16 weight where has_bf16_dots() pairs of inputs take the
 // place of inputs: bf16_pairs(in_features) x 16 pairs. What is left of the last panel, or pair, is
 // zero.
 #pragma once

@@ -16,6 +16,7 @@
 
 #include "core/dtype.hpp"
 #include "core/error.hpp"
+#include "cpu/amx_bf16_kernels.hpp"
 #include "cpu/embedding.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/linear.hpp"
@@ -76,6 +77,31 @@ float documented_sum(const LinearSource& source, const float* x, int64_t feature
   return source.bias.empty() ? total : total + source.bias[static_cast<size_t>(feature)];
 }
 
+// The order that amx_bf16_kernels.hpp promises.
+float documented_sum_of_tiles(const LinearSource& source, const float* x, int64_t feature) {
+  constexpr int64_t kStep = 2 * kAmxStepPairs;
+  const auto input = [&](int64_t k) {
+    return k < source.in_features ? bf16_to_f32(f32_to_bf16(x[k])) : 0;
+  };
+  const auto weight = [&](int64_t k) { return k < source.in_features ? source.at(feature, k) : 0; };
+  float total = 0;
+  for (int64_t first = 0; first < source.in_features; first += 2 * kSumBlock) {
+    const int64_t end = std::min(source.in_features, first + 2 * kSumBlock);
+    float sum = 0;
+    for (int64_t step = first; step < end; step += kStep) {
+      float even = 0;
+      float odd = 0;
+      for (int64_t k = step; k < step + kStep; k += 2) {
+        even = std::fma(input(k), weight(k), even);
+        odd = std::fma(input(k + 1), weight(k + 1), odd);
+      }
+      sum += even + odd;
+    }
+    total = first == 0 ? sum : total + sum;
+  }
+  return source.bias.empty() ? total : total + source.bias[static_cast<size_t>(feature)];
+}
+
 // `rounding`: of an input, relative.
 void expect_near_float64(const LinearSource& source, const float* x, int64_t feature, float got,
                          double rounding) {
@@ -99,7 +125,7 @@ class LinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
   Isa isa() const { return std::get<0>(GetParam()); }
 
   bool in_pairs(const LinearSource& source) const {
-    return isa() == Isa::kAvx512Bf16 && source.parts[0].dtype == DType::kBF16;
+    return has_bf16_dots(isa()) && source.parts[0].dtype == DType::kBF16;
   }
 
   std::unique_ptr<PackedLinear> pack(const LinearSource& source) {
@@ -130,8 +156,10 @@ class LinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
       const float got = out[static_cast<size_t>(e)];
       const bool pairs = in_pairs(source);
       expect_near_float64(source, x_row, feature, got, pairs ? 0x1p-8 : 0);
-      const float documented = pairs ? documented_sum_of_pairs(source, x_row, feature)
-                                     : documented_sum(source, x_row, feature, fuses(isa()));
+      const float documented = !pairs ? documented_sum(source, x_row, feature, fuses(isa()))
+                               : isa() == Isa::kAmxBf16
+                                   ? documented_sum_of_tiles(source, x_row, feature)
+                                   : documented_sum_of_pairs(source, x_row, feature);
       ASSERT_EQ(std::bit_cast<uint32_t>(got), std::bit_cast<uint32_t>(documented))
           << "row " << row << " feature " << feature << ", " << rows << " x " << source.out_features
           << " x " << source.in_features << " " << dtype_name(source.parts[0].dtype);
@@ -277,7 +305,7 @@ TEST(LinearAcrossIsas, SameLayoutSameBits) {
   std::vector<std::vector<char>> layouts;
   std::vector<std::vector<float>> fused;
   for (Isa isa : supported_isas()) {
-    if (isa == Isa::kAvx512Bf16) continue;
+    if (has_bf16_dots(isa)) continue;
     const auto weight = pack_linear(pool, isa, source.parts, source.bias);
     const char* bytes = static_cast<const char*>(weight->panels());
     layouts.emplace_back(bytes, bytes + weight->panel_count() * 1030 * 16 * 2);
