@@ -63,9 +63,11 @@ class WeightRegions {
     const std::lock_guard lock(mutex_);
     std::shared_ptr<Mapping> mapping = current_.lock();
     if (mapping == nullptr || used_ + bytes > size_) {
-      size_ = std::max(kRegionBytes, round_up(bytes, kHugePage));
-      mapping = std::make_shared<Mapping>(size_);
+      // What fails leaves the region before as it was.
+      const size_t size = std::max(kRegionBytes, round_up(bytes, kHugePage));
+      mapping = std::make_shared<Mapping>(size);
       current_ = mapping;
+      size_ = size;
       used_ = 0;
     }
     char* data = mapping->data() + used_;

@@ -73,12 +73,12 @@ const char* isa_name(Isa isa) {
 }
 
 Isa default_isa(bool float32) {
-  std::vector<Isa> isas = supported_isas();
-  while (float32 && has_bf16_dots(isas.back())) isas.pop_back();
+  const auto chosen = [&](Isa isa) { return float32 && has_bf16_dots(isa) ? Isa::kAvx512 : isa; };
+  const std::vector<Isa> isas = supported_isas();
   const char* asked = std::getenv("BLOCK_ATTENTION_ISA");
-  if (asked == nullptr || *asked == '\0') return isas.back();
+  if (asked == nullptr || *asked == '\0') return chosen(isas.back());
   for (Isa isa : isas) {
-    if (std::string(asked) == isa_name(isa)) return isa;
+    if (std::string(asked) == isa_name(isa)) return chosen(isa);
   }
   throw Error(
       ErrorCode::kUnsupported,
