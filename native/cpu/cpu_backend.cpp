@@ -57,7 +57,7 @@ class CpuBackend final : public Backend, private PackedWeights {
                          : isa_ == Isa::kAmxBf16    ? "amx with bf16"
                                                     : "avx";
 #endif
-    return std::string("cpu ") + family + (has_int8_ ? ", f32 and int8" : ", f32") + ", cuts of " +
+    return std::string("cpu ") + family + (has_int8_ ? ", f32 and int8 by nine bits" : ", f32") + ", cuts of " +
            std::to_string(kCutKeys) + " keys";
   }
   DType activation_dtype() const override { return DType::kF32; }

@@ -32,7 +32,7 @@ HWY_INLINE uint32_t greatest(const float* group) {
   return static_cast<uint32_t>(hn::GetLane(hn::MaxOfLanes(di, most)));
 }
 
-// Rounded to nearest even; a magnitude of at most 127 / inverse stays within 127.
+// Rounded to nearest even.
 HWY_INLINE void round_group(const float* group, float inverse, int32_t* values) {
   const D d;
   const DI di;
@@ -41,23 +41,16 @@ HWY_INLINE void round_group(const float* group, float inverse, int32_t* values) 
     hn::Store(hn::NearestInt(hn::Mul(hn::Load(d, group + i), factor)), di, values + i);
 }
 
-HWY_INLINE int32_t sum_of(const int32_t* values) {
-  const DI di;
-  auto sum = hn::Zero(di);
-  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di)))
-    sum = hn::Add(sum, hn::Load(di, values + i));
-  return hn::GetLane(hn::SumOfLanes(di, sum));
-}
-
 // A group's scale and integers, zero where they mean nothing.
 struct Rounded {
   float scale;
   HWY_ALIGN int32_t values[kInt8Group];
 };
 
-// `kRoundScale`: to a bfloat16, upwards, so that no value passes 127.
+// Magnitudes of at most `greatest_value`. `kRoundScale`: to a bfloat16, upwards, so that none
+// passes that.
 template <bool kRoundScale>
-HWY_INLINE void quantize(const float* group, Rounded& out) {
+HWY_INLINE void quantize(const float* group, int32_t greatest_value, Rounded& out) {
   const uint32_t most = greatest(group);
   float inverse = 0;
   if (most >= kInfinity) {
@@ -65,7 +58,7 @@ HWY_INLINE void quantize(const float* group, Rounded& out) {
   } else if (float_of(most) < kInt8Smallest) {
     out.scale = 0;
   } else {
-    out.scale = float_of(most) / kInt8Max;
+    out.scale = float_of(most) / static_cast<float>(greatest_value);
     if (kRoundScale) {
       uint32_t bits;
       hwy::CopyBytes<4>(&out.scale, &bits);
@@ -123,23 +116,16 @@ HWY_INLINE void widen_group(const void* row, DType dtype, int64_t first, int64_t
   }
 }
 
-// out[i / dot_inputs][row][i % dot_inputs] = rows[row][i], with 128 added for kQuads.
-template <Int8Dot kDot>
+// out[i / kInputs][row][i % kInputs] = rows[row][i]
+template <int64_t kInputs>
 HWY_INLINE void interleave_rows(const int8_t (&rows)[kPanelColumns][kInt8Group], uint8_t* out) {
-  constexpr int64_t kInputs = dot_inputs(kDot);
-  using Word = hwy::UnsignedFromSize<kInputs>;
-  constexpr Word kOffset = kDot == Int8Dot::kQuads ? static_cast<Word>(0x80808080u) : Word{0};
-  for (int64_t i = 0; i < kInt8Group / kInputs; ++i) {
-    Word words[kPanelColumns];
-    for (int64_t row = 0; row < kPanelColumns; ++row) {
-      hwy::CopyBytes<kInputs>(rows[row] + i * kInputs, &words[row]);
-      words[row] ^= kOffset;
-    }
-    hwy::CopyBytes<sizeof(words)>(words, out + i * static_cast<int64_t>(sizeof(words)));
+  for (int64_t i = 0; i < kInt8Group; i += kInputs) {
+    for (int64_t row = 0; row < kPanelColumns; ++row)
+      hwy::CopyBytes<kInputs>(rows[row] + i, out + i * kPanelColumns + row * kInputs);
   }
 }
 
-template <Int8Dot kDot>
+template <int64_t kInputs>
 void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
                       uint16_t* scales) {
   const DI di;
@@ -153,7 +139,7 @@ void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, 
     for (int64_t column = 0; column < kPanelColumns; ++column) {
       if (column < panel.columns) {
         widen_group(panel.rows[column], dtype, first, left < kInt8Group ? left : kInt8Group, group);
-        quantize<true>(group, rounded);
+        quantize<true>(group, kInt8Max, rounded);
       } else {
         rounded = {};
       }
@@ -163,11 +149,12 @@ void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, 
       for (int64_t i = 0; i < kInt8Group; i += lanes)
         hn::Store(hn::DemoteTo(bytes, hn::Load(di, rounded.values + i)), bytes, rows[column] + i);
     }
-    interleave_rows<kDot>(rows, values + first * kPanelColumns);
+    interleave_rows<kInputs>(rows, values + first * kPanelColumns);
   }
 }
 
-// The sum of squares says whether the greatest of `count` values, which is 127, is an outlier.
+// The sum of squares says whether the greatest of `count` values, which is kInt8ActivationMax, is
+// an outlier.
 HWY_INLINE bool has_outlier(const int32_t* values, int64_t count) {
   const DI di;
   auto squares = hn::Zero(di);
@@ -175,7 +162,8 @@ HWY_INLINE bool has_outlier(const int32_t* values, int64_t count) {
     const auto v = hn::Load(di, values + i);
     squares = hn::Add(squares, hn::Mul(v, v));
   }
-  return kInt8Outlier * kInt8Outlier * hn::GetLane(hn::SumOfLanes(di, squares)) < count * 127 * 127;
+  return kInt8Outlier * kInt8Outlier * hn::GetLane(hn::SumOfLanes(di, squares)) <
+         count * kInt8ActivationMax * kInt8ActivationMax;
 }
 
 // What `rounded` left of the group, in its own steps. The product is rounded before it is taken
@@ -193,26 +181,44 @@ HWY_INLINE void quantize_rest(const float* group, const Rounded& rounded, Rounde
   round_group(rest, kInt8SecondSteps / rounded.scale, out.values);
 }
 
+// Keeps a row's group at `out`, and gives what its sum begins with.
+template <Int8Dot kDot>
+HWY_INLINE int32_t keep(const int32_t* values, char* out) {
+  const DI di;
+  const hn::Rebind<int8_t, DI> narrow;
+  auto negative = hn::Zero(di);
+  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di))) {
+    const auto value = hn::Load(di, values + i);
+    if constexpr (kDot == Int8Dot::kPairs) {
+      const hn::Rebind<int16_t, DI> words;
+      hn::StoreU(hn::DemoteTo(words, value), words, reinterpret_cast<int16_t*>(out) + i);
+    } else {
+      int8_t* bytes = reinterpret_cast<int8_t*>(out) + i;
+      if constexpr (kDot == Int8Dot::kQuads) {
+        const auto sign = hn::ShiftRight<31>(value);
+        const auto magnitude = hn::Abs(value);
+        const hn::Rebind<uint8_t, DI> magnitudes;
+        negative = hn::Add(negative, hn::And(magnitude, sign));
+        hn::StoreU(hn::DemoteTo(magnitudes, magnitude), magnitudes,
+                   reinterpret_cast<uint8_t*>(bytes));
+        hn::StoreU(hn::DemoteTo(narrow, sign), narrow, bytes + kInt8Group);
+      } else {
+        const auto half = hn::ShiftRight<1>(value);
+        hn::StoreU(hn::DemoteTo(narrow, half), narrow, bytes);
+        hn::StoreU(hn::DemoteTo(narrow, hn::Sub(value, half)), narrow, bytes + kInt8Group);
+      }
+    }
+  }
+  return kDot == Int8Dot::kQuads ? hn::GetLane(hn::SumOfLanes(di, negative)) : 0;
+}
+
 // Group `group` of row `row` of `rows`.
 template <Int8Dot kDot>
 HWY_INLINE void store_row(const Rounded& rounded, int64_t group, int64_t row, int64_t rows,
                           const Int8Rows& out) {
-  // dot_inputs of kPairs and of kQuads are four bytes.
-  constexpr int64_t kBytes = kDot == Int8Dot::kAmx ? kInt8Group : 4;
-  constexpr int64_t kSteps = kInt8Group * activation_bytes(kDot) / kBytes;
-  using Value = hwy::SignedFromSize<activation_bytes(kDot)>;
-  const DI di;
-  const hn::Rebind<Value, DI> narrow;
-  HWY_ALIGN Value values[kInt8Group];
   const int64_t at = group * rows + row;
   out.scales[at] = rounded.scale;
-  out.starts[at] = kDot == Int8Dot::kQuads ? -128 * sum_of(rounded.values) : 0;
-  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di)))
-    hn::Store(hn::DemoteTo(narrow, hn::Load(di, rounded.values + i)), narrow, values + i);
-  const char* from = reinterpret_cast<const char*>(values);
-  char* target = static_cast<char*>(out.values) + (group * kSteps * rows + row) * kBytes;
-  for (int64_t i = 0; i < kSteps; ++i)
-    hwy::CopyBytes<kBytes>(from + i * kBytes, target + i * rows * kBytes);
+  out.starts[at] = keep<kDot>(rounded.values, out.values + at * kInt8RowBytes);
 }
 
 template <Int8Dot kDot>
@@ -229,7 +235,7 @@ void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t 
       const int64_t left = in_features - index * kInt8Group;
       const int64_t count = left < kInt8Group ? left : kInt8Group;
       copy_group(x + row * stride + index * kInt8Group, count, group);
-      quantize<false>(group, first_term);
+      quantize<false>(group, kInt8ActivationMax, first_term);
       store_row<kDot>(first_term, index, row, rows, out.first);
       if (first_term.scale > 0 && has_outlier(first_term.values, count)) {
         quantize_rest(group, first_term, second_term);
@@ -238,6 +244,8 @@ void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t 
       }
     }
   }
+  if (kDot != Int8Dot::kAmx) return;
+  // Whole tiles are multiplied.
   const Rounded nothing = {};
   for (int64_t index = 0; index < groups; ++index) {
     const uint16_t with_second = out.rows_with_second[index];
@@ -248,17 +256,13 @@ void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t 
   }
 }
 
-void quantize_weights_pairs(const PanelRows& panel, DType dtype, int64_t in_features,
-                            uint8_t* values, uint16_t* scales) {
-  quantize_weights<Int8Dot::kPairs>(panel, dtype, in_features, values, scales);
+void quantize_weights_by_two(const PanelRows& panel, DType dtype, int64_t in_features,
+                             uint8_t* values, uint16_t* scales) {
+  quantize_weights<2>(panel, dtype, in_features, values, scales);
 }
-void quantize_weights_quads(const PanelRows& panel, DType dtype, int64_t in_features,
-                            uint8_t* values, uint16_t* scales) {
-  quantize_weights<Int8Dot::kQuads>(panel, dtype, in_features, values, scales);
-}
-void quantize_weights_amx(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
-                          uint16_t* scales) {
-  quantize_weights<Int8Dot::kAmx>(panel, dtype, in_features, values, scales);
+void quantize_weights_by_four(const PanelRows& panel, DType dtype, int64_t in_features,
+                              uint8_t* values, uint16_t* scales) {
+  quantize_weights<4>(panel, dtype, in_features, values, scales);
 }
 void quantize_activations_pairs(const float* x, int64_t stride, int64_t rows, int64_t in_features,
                                 const Int8Terms& out) {
@@ -281,14 +285,14 @@ namespace block_attention {
 
 Int8QuantizeKernels int8_quantize_kernels(Isa isa, Int8Dot dot) {
   if (dot == Int8Dot::kAmx) {
-    return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_amx),
+    return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_by_four),
             BLOCK_ATTENTION_KERNEL(isa, quantize_activations_amx)};
   }
   if (dot == Int8Dot::kQuads) {
-    return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_quads),
+    return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_by_four),
             BLOCK_ATTENTION_KERNEL(isa, quantize_activations_quads)};
   }
-  return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_pairs),
+  return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_by_two),
           BLOCK_ATTENTION_KERNEL(isa, quantize_activations_pairs)};
 }
 

@@ -14,16 +14,15 @@ namespace block_attention {
 
 // The activations of a group of rows, as the products read them.
 struct Int8Rows {
-  // For dot_inputs at a time (kAmx: a group), the rows side by side; activation_bytes each; whole
-  // groups of inputs.
-  void* values;
-  // Group by group, the rows side by side: the scale, and what the sum of the group begins with.
+  // Group by group, row by row: kInt8RowBytes.
+  char* values;
+  // Group by group, row by row: the scale, and what the sum of the group begins with.
   float* scales;
   int32_t* starts;
 };
 
-// Both terms, and for each group of inputs a bit for every row that has a second one. Where none
-// has, `second` is not written; else the other rows' are zero.
+// Both terms, and for each group of inputs a bit for every row that has a second one. The other
+// rows of `second` are not written, but for kAmx they are zero where a row of the group has one.
 struct Int8Terms {
   Int8Rows first;
   Int8Rows second;

@@ -11,9 +11,8 @@
 namespace block_attention {
 
 std::string int8_layout(Int8Dot dot) {
-  return std::to_string(dot_inputs(dot)) + (dot == Int8Dot::kQuads ? " unsigned" : " signed") +
-         " inputs side by side, panels of " + std::to_string(kPanelColumns) + ", groups of " +
-         std::to_string(kInt8Group);
+  return std::to_string(dot_inputs(dot)) + " inputs side by side, panels of " +
+         std::to_string(kPanelColumns) + ", groups of " + std::to_string(kInt8Group);
 }
 
 PackedInt8::PackedInt8(Int8Dot dot, int64_t out_features, int64_t in_features, Buffer packed,
@@ -29,10 +28,9 @@ float PackedInt8::at(int64_t feature, int64_t input) const {
   const int64_t column = feature % kPanelColumns;
   const int64_t groups = int8_groups(in_features_);
   const int64_t width = dot_inputs(dot_);
-  const uint8_t byte =
+  const int8_t value = static_cast<int8_t>(
       values()[panel * groups * kInt8Group * kPanelColumns + input / width * width * kPanelColumns +
-               column * width + input % width];
-  const int value = dot_ == Int8Dot::kQuads ? byte - 128 : static_cast<int8_t>(byte);
+               column * width + input % width]);
   const uint16_t scale = scales()[(panel * groups + input / kInt8Group) * kPanelColumns + column];
   return static_cast<float>(value) * bf16_to_f32(scale);
 }
