@@ -47,10 +47,38 @@ struct Rounded {
   HWY_ALIGN int32_t values[kInt8Group];
 };
 
-// Magnitudes of at most `greatest_value`. `kRoundScale`: to a bfloat16, upwards, so that none
-// passes that.
-template <bool kRoundScale>
-HWY_INLINE void quantize(const float* group, int32_t greatest_value, Rounded& out) {
+// One of kInt8Scales bfloat16s, from `least` on.
+HWY_INLINE float best_scale(const float* group, const float* error_steps, float least) {
+  const D d;
+  const DI di;
+  uint32_t least_bits;
+  hwy::CopyBytes<4>(&least, &least_bits);
+  float best = least;
+  float least_error = float_of(kInfinity);
+  for (uint32_t i = 0; i < kInt8Scales; ++i) {
+    const float scale = float_of(least_bits + (i << 16));
+    const auto inverse = hn::Set(d, 1.0f / scale);
+    auto squares = hn::Zero(di);
+    for (int64_t k = 0; k < kInt8Group; k += static_cast<int64_t>(hn::Lanes(d))) {
+      const auto exact = hn::Mul(hn::Load(d, group + k), inverse);
+      const auto rest = hn::Sub(exact, hn::ConvertTo(d, hn::NearestInt(exact)));
+      const auto error = hn::NearestInt(hn::Mul(rest, hn::LoadU(d, error_steps + k)));
+      squares = hn::Add(squares, hn::Mul(error, error));
+    }
+    const float coarser = scale / least;
+    const float error =
+        static_cast<float>(hn::GetLane(hn::SumOfLanes(di, squares))) * (coarser * coarser);
+    if (error < least_error) {
+      least_error = error;
+      best = scale;
+    }
+  }
+  return best;
+}
+
+// By a float32, or of weights by the bfloat16 that suits them best.
+template <bool kWeights>
+HWY_INLINE void quantize(const float* group, const float* error_steps, Rounded& out) {
   const uint32_t most = greatest(group);
   float inverse = 0;
   if (most >= kInfinity) {
@@ -58,11 +86,11 @@ HWY_INLINE void quantize(const float* group, int32_t greatest_value, Rounded& ou
   } else if (float_of(most) < kInt8Smallest) {
     out.scale = 0;
   } else {
-    out.scale = float_of(most) / static_cast<float>(greatest_value);
-    if (kRoundScale) {
+    out.scale = float_of(most) / (kWeights ? kInt8Max : kInt8ActivationMax);
+    if (kWeights) {
       uint32_t bits;
       hwy::CopyBytes<4>(&out.scale, &bits);
-      out.scale = float_of((bits + 0xffffu) & 0xffff0000u);
+      out.scale = best_scale(group, error_steps, float_of((bits + 0xffffu) & 0xffff0000u));
     }
     inverse = 1.0f / out.scale;
   }
@@ -126,8 +154,8 @@ HWY_INLINE void interleave_rows(const int8_t (&rows)[kPanelColumns][kInt8Group],
 }
 
 template <int64_t kInputs>
-void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
-                      uint16_t* scales) {
+void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features,
+                      const float* error_steps, uint8_t* values, uint16_t* scales) {
   const DI di;
   const hn::Rebind<int8_t, DI> bytes;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(di));
@@ -139,7 +167,7 @@ void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, 
     for (int64_t column = 0; column < kPanelColumns; ++column) {
       if (column < panel.columns) {
         widen_group(panel.rows[column], dtype, first, left < kInt8Group ? left : kInt8Group, group);
-        quantize<true>(group, kInt8Max, rounded);
+        quantize<true>(group, error_steps + first, rounded);
       } else {
         rounded = {};
       }
@@ -235,7 +263,7 @@ void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t 
       const int64_t left = in_features - index * kInt8Group;
       const int64_t count = left < kInt8Group ? left : kInt8Group;
       copy_group(x + row * stride + index * kInt8Group, count, group);
-      quantize<false>(group, kInt8ActivationMax, first_term);
+      quantize<false>(group, nullptr, first_term);
       store_row<kDot>(first_term, index, row, rows, out.first);
       if (first_term.scale > 0 && has_outlier(first_term.values, count)) {
         quantize_rest(group, first_term, second_term);
@@ -257,12 +285,12 @@ void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t 
 }
 
 void quantize_weights_by_two(const PanelRows& panel, DType dtype, int64_t in_features,
-                             uint8_t* values, uint16_t* scales) {
-  quantize_weights<2>(panel, dtype, in_features, values, scales);
+                             const float* error_steps, uint8_t* values, uint16_t* scales) {
+  quantize_weights<2>(panel, dtype, in_features, error_steps, values, scales);
 }
 void quantize_weights_by_four(const PanelRows& panel, DType dtype, int64_t in_features,
-                              uint8_t* values, uint16_t* scales) {
-  quantize_weights<4>(panel, dtype, in_features, values, scales);
+                              const float* error_steps, uint8_t* values, uint16_t* scales) {
+  quantize_weights<4>(panel, dtype, in_features, error_steps, values, scales);
 }
 void quantize_activations_pairs(const float* x, int64_t stride, int64_t rows, int64_t in_features,
                                 const Int8Terms& out) {

@@ -33,9 +33,10 @@ struct Int8Terms {
 inline constexpr int64_t kInt8MostRows = 16;
 
 struct Int8QuantizeKernels {
-  // One panel of a weight; values are panel bytes, scales one for 64 of them.
-  void (*weights)(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
-                  uint16_t* scales);
+  // One panel of a weight; values are panel bytes, scales one for 64 of them. `error_steps`: of
+  // each input of whole groups, what an error of one scale counts, at most kInt8ErrorSteps.
+  void (*weights)(const PanelRows& panel, DType dtype, int64_t in_features,
+                  const float* error_steps, uint8_t* values, uint16_t* scales);
   // Row i at x + i * stride; at most kInt8MostRows.
   void (*activations)(const float* x, int64_t stride, int64_t rows, int64_t in_features,
                       const Int8Terms& out);
