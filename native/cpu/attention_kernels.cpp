@@ -63,7 +63,7 @@ HWY_NOINLINE void score_rows(const T* const* panels, const T* const* ahead, int3
   for (int32_t p = 0; p < count; ++p) {
     for (int32_t j = 0; j < kPanelVectors; ++j) {
       if (kAhead) next[vectors] = ahead[p];
-      keys[vectors++] = panels[p] + j * kLanes;
+      keys[vectors++] = panels[p] + j * kLanes * kPair<T>;
     }
   }
   score_vectors<kRows, tile_vectors(kRows), kAhead, T>(query, keys, next, vectors, head_dim,
@@ -74,11 +74,11 @@ HWY_NOINLINE void score_rows(const T* const* panels, const T* const* ahead, int3
 template <int32_t kRows, typename T>
 HWY_NOINLINE void output_rows(const T* const* pages, int32_t stride, KeyRange range,
                               int32_t head_dim, const Scratch& scratch) {
-  const int32_t step = range.first / kStep<T>;
-  const int32_t first = step * kStep<T>;
+  const int32_t first = range.first / kPair<T> * kPair<T>;
   const PagedValues<T> values = {pages, stride, first % kPanel, range.last - first};
-  paged_output_vectors<kRows, tile_vectors(kRows), T>(
-      scratch.scores + step, values, 0, padded_head_dim(head_dim) / kLanes, scratch.outputs);
+  paged_output_vectors<kRows, tile_vectors(kRows), T>(scratch.scores + first / kStep<T>, values, 0,
+                                                      padded_head_dim(head_dim) / kLanes,
+                                                      scratch.outputs);
 }
 
 // The same page by page: a page comes from memory once, in the order in which it lies there.
@@ -87,7 +87,7 @@ HWY_NOINLINE void output_rows_once(const T* const* pages, const T* const* ahead,
                                    int32_t head_dim, const Scratch& scratch) {
   const int32_t vectors = padded_head_dim(head_dim) / kLanes;
   int32_t page = 0;
-  for (int32_t key = range.first / kStep<T> * kStep<T>; key < range.last; ++page) {
+  for (int32_t key = range.first / kPair<T> * kPair<T>; key < range.last; ++page) {
     const int32_t slot = key % kPanel;
     const int32_t keys = range.last - key < kPanel - slot ? range.last - key : kPanel - slot;
     output_vectors<kRows, tile_vectors(kRows), true, T>(

@@ -37,10 +37,13 @@ void store(const float* k, const float* v, const float* rope, int32_t half, int3
     int8_scales(page_v, head_dim)[slot] =
         store_int8(v, head_dim, static_cast<int8_t*>(page_v) + slot * head_dim, 1);
   } else if (dtype == DType::kBF16) {
-    uint16_t* to_k = static_cast<uint16_t*>(page_k) + slot;
-    uint16_t* to_v = static_cast<uint16_t*>(page_v) + slot * head_dim;
-    for (int32_t i = 0; i < head_dim; ++i) to_k[i * kPanel] = round_to_bf16(rotated[i]);
-    for (int32_t i = 0; i < head_dim; ++i) to_v[i] = round_to_bf16(v[i]);
+    constexpr int32_t kPair = kv_pair(DType::kBF16);
+    uint16_t* to_k = static_cast<uint16_t*>(page_k);
+    uint16_t* to_v = static_cast<uint16_t*>(page_v);
+    for (int32_t i = 0; i < head_dim; ++i) {
+      to_k[key_index(kPair, slot, i)] = round_to_bf16(rotated[i]);
+      to_v[value_index(kPair, head_dim, slot, i)] = round_to_bf16(v[i]);
+    }
   } else {
     float* to_k = static_cast<float*>(page_k) + slot;
     float* to_v = static_cast<float*>(page_v) + slot * head_dim;
