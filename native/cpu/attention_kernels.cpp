@@ -22,6 +22,8 @@ namespace block_attention::HWY_NAMESPACE {
 namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Rows whose weights are computed side by side: as many as registers hold sums of.
+constexpr int32_t kSoftmaxRows = HWY_TARGET == HWY_AVX3 ? 6 : 3;
 // Pages that are asked for before they are read: longer than memory takes to answer.
 constexpr int32_t kPagesAhead = 4;
 
@@ -109,17 +111,21 @@ HWY_INLINE float sum_lanes(const float* lanes) {
   return (quad[0] + quad[1]) + (quad[2] + quad[3]);
 }
 
-// Scores of a panel's keys outside [first, last) become -inf.
-HWY_INLINE void hide_unseen(float* scores, int32_t panel, int32_t first, int32_t last) {
+// Scores of a row over `panels` for keys outside [first, last) become -inf.
+HWY_INLINE void hide_unseen(float* scores, KeyRange panels, int32_t first, int32_t last) {
   const F32 d;
   const hn::RebindToSigned<F32> di;
-  for (int32_t i = panel * kPanel; i < (panel + 1) * kPanel; i += kLanes) {
-    const auto key = hn::Add(hn::Iota(di, 0), hn::Set(di, i));
-    const auto seen = hn::AndNot(hn::Lt(key, hn::Set(di, first)), hn::Lt(key, hn::Set(di, last)));
-    hn::Store(
-        hn::IfThenElse(hn::RebindMask(d, seen), hn::Load(d, scores + i), hn::Set(d, -HUGE_VALF)), d,
-        scores + i);
-  }
+  const auto hide = [&](int32_t begin, int32_t end) HWY_ATTR {
+    for (int32_t i = begin; i < end; i += kLanes) {
+      const auto key = hn::Add(hn::Iota(di, 0), hn::Set(di, i));
+      const auto seen = hn::AndNot(hn::Lt(key, hn::Set(di, first)), hn::Lt(key, hn::Set(di, last)));
+      hn::Store(
+          hn::IfThenElse(hn::RebindMask(d, seen), hn::Load(d, scores + i), hn::Set(d, -HUGE_VALF)),
+          d, scores + i);
+    }
+  };
+  hide(panels.first * kPanel, (first + kPanel - 1) / kPanel * kPanel);
+  hide(last / kPanel * kPanel, panels.last * kPanel);
 }
 
 // 2^x as the products with values of T want it.
@@ -142,39 +148,54 @@ HWY_INLINE void store_weights(V weights, float* row, int32_t key) {
   hn::Store(weights, F32(), row + key);
 }
 
-// Turns one row's scores over `panels` into weights 2^(score - maximum), zero for keys outside
-// [first, last).
-template <typename T>
-HWY_INLINE void softmax_row(float* scores, KeyRange panels, int32_t first, int32_t last,
-                            float* maximum, float* sum) {
+// Turns the scores of kRows rows over `panels` into weights 2^(score - maximum of the row). Keys
+// that a row does not see have score -inf, and get weight 0. The rows go side by side, so that no
+// instruction waits for the one before it.
+template <int32_t kRows, typename T>
+HWY_INLINE void softmax_rows(float* scores, KeyRange panels, float* maxima, float* sums) {
   const F32 d;
-  const int32_t begin = first / kPanel;
-  const int32_t end = (last + kPanel - 1) / kPanel;
-  if (first % kPanel != 0) hide_unseen(scores, begin, first, last);
-  if (last % kPanel != 0) hide_unseen(scores, end - 1, first, last);
-  V max = hn::Set(d, -HUGE_VALF);
-  for (int32_t i = begin * kPanel; i < end * kPanel; i += kLanes)
-    max = hn::Max(max, hn::Load(d, scores + i));
-  max = hn::MaxOfLanes(d, max);
+  const int32_t begin = panels.first * kPanel;
+  const int32_t end = panels.last * kPanel;
+  V most[kRows];
+  for (int32_t r = 0; r < kRows; ++r) most[r] = hn::Set(d, -HUGE_VALF);
+  for (int32_t i = begin; i < end; i += kLanes) {
+    for (int32_t r = 0; r < kRows; ++r)
+      most[r] = hn::Max(most[r], hn::Load(d, scores + r * kScoreStride + i));
+  }
+  for (int32_t r = 0; r < kRows; ++r) maxima[r] = hn::GetLane(hn::MaxOfLanes(d, most[r]));
 
-  V sums[kPanelVectors];
-  for (int32_t j = 0; j < kPanelVectors; ++j) sums[j] = hn::Zero(d);
-  for (int32_t i = begin * kPanel; i < end * kPanel; i += kPanel) {
-    for (int32_t j = 0; j < kPanelVectors; ++j) {
-      const int32_t key = i + j * kLanes;
-      const V weight = weights_of<T>(hn::Sub(hn::Load(d, scores + key), max));
-      sums[j] = hn::Add(sums[j], weight);
-      store_weights<T>(weight, scores, key);
+  V totals[kRows][kPanelVectors];
+  for (int32_t r = 0; r < kRows; ++r) {
+    for (int32_t j = 0; j < kPanelVectors; ++j) totals[r][j] = hn::Zero(d);
+  }
+  for (int32_t i = begin; i < end; i += kPanel) {
+    for (int32_t r = 0; r < kRows; ++r) {
+      float* row = scores + r * kScoreStride;
+      for (int32_t j = 0; j < kPanelVectors; ++j) {
+        const int32_t key = i + j * kLanes;
+        const V score = hn::Load(d, row + key);
+        const V weight = weights_of<T>(hn::Sub(score, hn::Set(d, maxima[r])));
+        totals[r][j] = hn::Add(totals[r][j], weight);
+        store_weights<T>(weight, row, key);
+      }
     }
   }
-  for (int32_t i = panels.first * kPanel; i < begin * kPanel; i += kLanes)
-    store_weights<T>(hn::Zero(d), scores, i);
-  for (int32_t i = end * kPanel; i < panels.last * kPanel; i += kLanes)
-    store_weights<T>(hn::Zero(d), scores, i);
-  HWY_ALIGN float lanes[16];
-  for (int32_t j = 0; j < kPanelVectors; ++j) hn::Store(sums[j], d, lanes + j * kLanes);
-  *maximum = hn::GetLane(max);
-  *sum = sum_lanes(lanes);
+  for (int32_t r = 0; r < kRows; ++r) {
+    HWY_ALIGN float lanes[16];
+    for (int32_t j = 0; j < kPanelVectors; ++j) hn::Store(totals[r][j], d, lanes + j * kLanes);
+    sums[r] = sum_lanes(lanes);
+  }
+}
+
+// The same for any number of rows.
+template <int32_t kRows, typename T>
+HWY_INLINE void softmax_tile(float* scores, KeyRange panels, float* maxima, float* sums) {
+  constexpr int32_t kFirst = kRows < kSoftmaxRows ? kRows : kSoftmaxRows;
+  softmax_rows<kFirst, T>(scores, panels, maxima, sums);
+  if constexpr (kRows > kFirst) {
+    softmax_tile<kRows - kFirst, T>(scores + kFirst * kScoreStride, panels, maxima + kFirst,
+                                    sums + kFirst);
+  }
 }
 
 // Folds up to 16 later partials (outputs, maximum, sum) into states. Flash attention's merge (Dao
@@ -290,10 +311,9 @@ HWY_NOINLINE void attend_tile(const AttentionShape& shape, const Pages<T>& pages
 
   HWY_ALIGN float maxima[16];
   HWY_ALIGN float sums[16];
-  for (int32_t r = 0; r < kRows; ++r) {
-    softmax_row<T>(scratch.scores + r * kScoreStride, panels, rows[r].first, rows[r].last,
-                   maxima + r, sums + r);
-  }
+  for (int32_t r = 0; r < kRows; ++r)
+    hide_unseen(scratch.scores + r * kScoreStride, panels, rows[r].first, rows[r].last);
+  softmax_tile<kRows, T>(scratch.scores, panels, maxima, sums);
   for (int32_t r = kRows; r < 16; ++r) maxima[r] = sums[r] = 0;
 
   if constexpr (kOnce) {
