@@ -5,10 +5,9 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
-#include <cmath>
+#include <algorithm>
 
-#include "cpu/attention_tiles-inl.hpp"
-#include "cpu/exp2-inl.hpp"
+#include "cpu/attention_softmax-inl.hpp"
 #include "cpu/kv_int8-inl.hpp"
 #include "cpu/rotate-inl.hpp"
 
@@ -22,8 +21,6 @@ namespace block_attention::HWY_NAMESPACE {
 namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Rows whose weights are computed side by side: as many as registers hold sums of.
-constexpr int32_t kSoftmaxRows = HWY_TARGET == HWY_AVX3 ? 6 : 3;
 // Pages that are asked for before they are read: longer than memory takes to answer.
 constexpr int32_t kPagesAhead = 4;
 
@@ -50,13 +47,9 @@ int64_t scratch_size(const AttentionShape& shape) {
          int64_t{kCutKeys} * shape.head_dim + int64_t{kCutKeys} * padded_head_dim(shape.head_dim);
 }
 
-struct KeyRange {
-  int32_t first;
-  int32_t last;
-};
-
-// Scores of kRows rows against `count` panels; those at `ahead` are asked for meanwhile.
-template <int32_t kRows, bool kAhead, typename T>
+// Scores of kRows rows against `count` panels; the parts of pages at `ahead`, one for each panel,
+// are asked for meanwhile.
+template <int32_t kRows, typename T>
 HWY_NOINLINE void score_rows(const T* const* panels, const T* const* ahead, int32_t count,
                              int32_t head_dim, const float* query, float* scores) {
   const T* keys[kCutPages * kPanelVectors];
@@ -64,23 +57,31 @@ HWY_NOINLINE void score_rows(const T* const* panels, const T* const* ahead, int3
   int32_t vectors = 0;
   for (int32_t p = 0; p < count; ++p) {
     for (int32_t j = 0; j < kPanelVectors; ++j) {
-      if (kAhead) next[vectors] = ahead[p];
+      next[vectors] = ahead[p];
       keys[vectors++] = panels[p] + j * kLanes * kPair<T>;
     }
   }
-  score_vectors<kRows, tile_vectors(kRows), kAhead, T>(query, keys, next, vectors, head_dim,
-                                                       scores);
+  score_vectors<kRows, tile_vectors(kRows), T>(query, keys, next, vectors, head_dim, scores);
 }
 
-// Outputs of kRows rows over the keys of `range`; pages[0] is that of key range.first.
+// Weights of kRows rows over the keys of `range`, and outputs; pages[0] is that of key range.first.
 template <int32_t kRows, typename T>
 HWY_NOINLINE void output_rows(const T* const* pages, int32_t stride, KeyRange range,
-                              int32_t head_dim, const Scratch& scratch) {
+                              int32_t head_dim, const Softmax& softmax, float* outputs) {
+  constexpr int32_t kVectors = tile_vectors(kRows);
   const int32_t first = range.first / kPair<T> * kPair<T>;
   const PagedValues<T> values = {pages, stride, first % kPanel, range.last - first};
-  paged_output_vectors<kRows, tile_vectors(kRows), T>(scratch.scores + first / kStep<T>, values, 0,
-                                                      padded_head_dim(head_dim) / kLanes,
-                                                      scratch.outputs);
+  int32_t vectors = padded_head_dim(head_dim) / kLanes;
+  int32_t dim = 0;
+  if (kBeside && vectors >= kVectors) {
+    weigh_and_output_tile<kRows, kVectors, T>(softmax, values, first / kPanel, outputs);
+    vectors -= kVectors;
+    dim += kVectors * kLanes;
+  } else {
+    weigh_panels<kRows, T>(softmax, {first / kPanel, (range.last + kPanel - 1) / kPanel});
+  }
+  paged_output_vectors<kRows, kVectors, T>(softmax.scores + first / kStep<T>, values, dim, vectors,
+                                           outputs);
 }
 
 // The same page by page: a page comes from memory once, in the order in which it lies there.
@@ -96,105 +97,6 @@ HWY_NOINLINE void output_rows_once(const T* const* pages, const T* const* ahead,
         scratch.scores + key / kStep<T>, pages[page] + slot * head_dim,
         ahead[page] + slot * head_dim, vectors, head_dim, keys, page == 0, scratch.outputs);
     key += keys;
-  }
-}
-
-// The sum of 16 lanes, in the same order for every vector width.
-HWY_INLINE float sum_lanes(const float* lanes) {
-  const hn::CappedTag<float, 4> d4;
-  HWY_ALIGN float quad[4];
-  for (size_t i = 0; i < 4; i += hn::Lanes(d4)) {
-    const auto even = hn::Add(hn::Load(d4, lanes + i), hn::Load(d4, lanes + i + 8));
-    const auto odd = hn::Add(hn::Load(d4, lanes + i + 4), hn::Load(d4, lanes + i + 12));
-    hn::Store(hn::Add(even, odd), d4, quad + i);
-  }
-  return (quad[0] + quad[1]) + (quad[2] + quad[3]);
-}
-
-// Scores of a row over `panels` for keys outside [first, last) become -inf.
-HWY_INLINE void hide_unseen(float* scores, KeyRange panels, int32_t first, int32_t last) {
-  const F32 d;
-  const hn::RebindToSigned<F32> di;
-  const auto hide = [&](int32_t begin, int32_t end) HWY_ATTR {
-    for (int32_t i = begin; i < end; i += kLanes) {
-      const auto key = hn::Add(hn::Iota(di, 0), hn::Set(di, i));
-      const auto seen = hn::AndNot(hn::Lt(key, hn::Set(di, first)), hn::Lt(key, hn::Set(di, last)));
-      hn::Store(
-          hn::IfThenElse(hn::RebindMask(d, seen), hn::Load(d, scores + i), hn::Set(d, -HUGE_VALF)),
-          d, scores + i);
-    }
-  };
-  hide(panels.first * kPanel, (first + kPanel - 1) / kPanel * kPanel);
-  hide(last / kPanel * kPanel, panels.last * kPanel);
-}
-
-// 2^x as the products with values of T want it.
-template <typename T>
-HWY_INLINE V weights_of(V x) {
-#if HWY_TARGET == HWY_AVX3
-  if constexpr (kStep<T> == 2) return exp2_for_bf16(F32(), x);
-#endif
-  return exp2_nonpositive(F32(), x);
-}
-
-// Stored from key `key` of the row on. Rounded ones take half the place, so the scores of later
-// keys are not overwritten.
-template <typename T>
-HWY_INLINE void store_weights(V weights, float* row, int32_t key) {
-#if HWY_TARGET == HWY_AVX3
-  if constexpr (kStep<T> == 2)
-    return round_to_bf16(weights, reinterpret_cast<char*>(row) + 2 * key);
-#endif
-  hn::Store(weights, F32(), row + key);
-}
-
-// Turns the scores of kRows rows over `panels` into weights 2^(score - maximum of the row). Keys
-// that a row does not see have score -inf, and get weight 0. The rows go side by side, so that no
-// instruction waits for the one before it.
-template <int32_t kRows, typename T>
-HWY_INLINE void softmax_rows(float* scores, KeyRange panels, float* maxima, float* sums) {
-  const F32 d;
-  const int32_t begin = panels.first * kPanel;
-  const int32_t end = panels.last * kPanel;
-  V most[kRows];
-  for (int32_t r = 0; r < kRows; ++r) most[r] = hn::Set(d, -HUGE_VALF);
-  for (int32_t i = begin; i < end; i += kLanes) {
-    for (int32_t r = 0; r < kRows; ++r)
-      most[r] = hn::Max(most[r], hn::Load(d, scores + r * kScoreStride + i));
-  }
-  for (int32_t r = 0; r < kRows; ++r) maxima[r] = hn::GetLane(hn::MaxOfLanes(d, most[r]));
-
-  V totals[kRows][kPanelVectors];
-  for (int32_t r = 0; r < kRows; ++r) {
-    for (int32_t j = 0; j < kPanelVectors; ++j) totals[r][j] = hn::Zero(d);
-  }
-  for (int32_t i = begin; i < end; i += kPanel) {
-    for (int32_t r = 0; r < kRows; ++r) {
-      float* row = scores + r * kScoreStride;
-      for (int32_t j = 0; j < kPanelVectors; ++j) {
-        const int32_t key = i + j * kLanes;
-        const V score = hn::Load(d, row + key);
-        const V weight = weights_of<T>(hn::Sub(score, hn::Set(d, maxima[r])));
-        totals[r][j] = hn::Add(totals[r][j], weight);
-        store_weights<T>(weight, row, key);
-      }
-    }
-  }
-  for (int32_t r = 0; r < kRows; ++r) {
-    HWY_ALIGN float lanes[16];
-    for (int32_t j = 0; j < kPanelVectors; ++j) hn::Store(totals[r][j], d, lanes + j * kLanes);
-    sums[r] = sum_lanes(lanes);
-  }
-}
-
-// The same for any number of rows.
-template <int32_t kRows, typename T>
-HWY_INLINE void softmax_tile(float* scores, KeyRange panels, float* maxima, float* sums) {
-  constexpr int32_t kFirst = kRows < kSoftmaxRows ? kRows : kSoftmaxRows;
-  softmax_rows<kFirst, T>(scores, panels, maxima, sums);
-  if constexpr (kRows > kFirst) {
-    softmax_tile<kRows - kFirst, T>(scores + kFirst * kScoreStride, panels, maxima + kFirst,
-                                    sums + kFirst);
   }
 }
 
@@ -277,10 +179,12 @@ HWY_INLINE void load_query(const AttentionShape& shape, const AttentionRow& row,
 }
 
 // One tile of rows against the cut. kOnce: no other tile needs the pages, which come from memory;
-// else they stay in the cache.
+// `ahead` are the K of the kPagesAhead pages that this worker reads next, or null. Else the pages
+// stay in the cache, and `ahead` are parts of pages to ask for while the keys of a panel are
+// multiplied, or null.
 template <int32_t kRows, bool kOnce, typename T>
 HWY_NOINLINE void attend_tile(const AttentionShape& shape, const Pages<T>& pages,
-                              const T* const* next_k, const AttentionRow* rows,
+                              const T* const* ahead, const AttentionRow* rows,
                               const Scratch& scratch) {
   KeyRange keys = {kCutKeys, 0};
   float* states[kRows];
@@ -300,40 +204,43 @@ HWY_NOINLINE void attend_tile(const AttentionShape& shape, const Pages<T>& pages
       order[count + p] = pages.v[panels.first + p];
     }
     for (int32_t p = 0; p < kPagesAhead; ++p) {
-      order[2 * count + p] = next_k[p] == nullptr ? order[2 * count - 1] : next_k[p];
+      order[2 * count + p] = ahead[p] == nullptr ? order[2 * count - 1] : ahead[p];
     }
-    score_rows<kRows, true, T>(order, order + kPagesAhead, count, shape.head_dim, scratch.query,
-                               scores);
+    score_rows<kRows, T>(order, order + kPagesAhead, count, shape.head_dim, scratch.query, scores);
   } else {
-    score_rows<kRows, false, T>(pages.k + panels.first, nullptr, count, shape.head_dim,
-                                scratch.query, scores);
+    const T* const* k = pages.k + panels.first;
+    // What is being read anyway is in the first cache level: asking for it costs nothing.
+    for (int32_t p = 0; p < count; ++p) order[p] = ahead[p] == nullptr ? k[p] : ahead[p];
+    score_rows<kRows, T>(k, order, count, shape.head_dim, scratch.query, scores);
   }
 
-  HWY_ALIGN float maxima[16];
-  HWY_ALIGN float sums[16];
+  HWY_ALIGN float maxima[16] = {};
+  HWY_ALIGN float totals[kRows * kPanel] = {};
+  const Softmax softmax = {scratch.scores, maxima, totals};
   for (int32_t r = 0; r < kRows; ++r)
     hide_unseen(scratch.scores + r * kScoreStride, panels, rows[r].first, rows[r].last);
-  softmax_tile<kRows, T>(scratch.scores, panels, maxima, sums);
-  for (int32_t r = kRows; r < 16; ++r) maxima[r] = sums[r] = 0;
-
+  find_maxima<kRows>(softmax, panels);
   if constexpr (kOnce) {
+    weigh_panels<kRows, T>(softmax, panels);
     output_rows_once<kRows, T>(order + count, order + count + kPagesAhead, keys, shape.head_dim,
                                scratch);
   } else {
-    output_rows<kRows, T>(pages.v + panels.first, pages.value_stride, keys, shape.head_dim,
-                          scratch);
+    output_rows<kRows, T>(pages.v + panels.first, pages.value_stride, keys, shape.head_dim, softmax,
+                          scratch.outputs);
   }
+  HWY_ALIGN float sums[16] = {};
+  for (int32_t r = 0; r < kRows; ++r) sums[r] = sum_lanes(totals + r * kPanel);
   fold_rows(shape.head_dim, states, scratch.outputs, kOutputStride, maxima, sums, kRows);
 }
 
 template <int32_t kRows, bool kOnce, typename T>
 HWY_INLINE void attend_up_to(const AttentionShape& shape, const Pages<T>& pages,
-                             const T* const* next_k, const AttentionRow* rows, int32_t count,
+                             const T* const* ahead, const AttentionRow* rows, int32_t count,
                              const Scratch& scratch) {
   if (count == kRows) {
-    attend_tile<kRows, kOnce, T>(shape, pages, next_k, rows, scratch);
+    attend_tile<kRows, kOnce, T>(shape, pages, ahead, rows, scratch);
   } else if constexpr (kRows > 1) {
-    attend_up_to<kRows - 1, kOnce, T>(shape, pages, next_k, rows, count, scratch);
+    attend_up_to<kRows - 1, kOnce, T>(shape, pages, ahead, rows, count, scratch);
   }
 }
 
@@ -370,18 +277,6 @@ void typed_pages(const AttentionCut& cut, int32_t head_dim, Pages<T>& pages) {
   }
 }
 
-// Asks for the pages [first, last) of a cut, into the second cache level.
-void prefetch_pages(const AttentionCut& cut, int32_t first, int32_t last, int32_t head_dim) {
-  const int32_t bytes = kPanel * head_dim * static_cast<int32_t>(dtype_size(cut.dtype));
-  for (int32_t p = first; p < last; ++p) {
-    if (cut.k[p] == nullptr) return;
-    for (int32_t i = 0; i < bytes; i += 64) {
-      __builtin_prefetch(static_cast<const char*>(cut.k[p]) + i, 0, 2);
-      __builtin_prefetch(static_cast<const char*>(cut.v[p]) + i, 0, 2);
-    }
-  }
-}
-
 // So few rows that they are one tile: pages go by once.
 template <typename T>
 void attend_once(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
@@ -394,19 +289,64 @@ void attend_once(const AttentionShape& shape, const AttentionCut& cut, const Att
   attend_up_to<kMaxTileRows, true, T>(shape, pages, next_k, rows, count, scratch);
 }
 
-// Tile by tile; the next cut's pages are asked for meanwhile.
-template <typename T>
-void attend_tiles(const AttentionShape& shape, const Pages<T>& pages, const AttentionCut* next,
-                  const AttentionRow* rows, int32_t count, const Scratch& scratch) {
-  int32_t page = 0;
-  for (int32_t r = 0; r < count; r += kMaxTileRows) {
-    const int32_t end = r + kMaxTileRows < count ? r + kMaxTileRows : count;
-    if (next != nullptr) {
-      const int32_t to = end * kCutPages / count;
-      prefetch_pages(*next, page, to, shape.head_dim);
-      page = to;
+// Parts of pages, K and V of the next cut, dealt out to the tiles of this one, and in a tile to the
+// panels whose keys are multiplied meanwhile: all at once would hold up what the tile loads.
+class Ahead {
+ public:
+  Ahead(const AttentionCut* next, int32_t tiles) : next_(next), tiles_(tiles) {
+    while (next != nullptr && pages_ < kCutPages && next->k[pages_] != nullptr) ++pages_;
+  }
+  // Of tile `tile`, which has `panels` panels: what to ask for beside each, or null.
+  template <typename T>
+  void deal(int32_t tile, int32_t panels, const T** parts) const {
+    for (int32_t p = 0; p < panels; ++p) parts[p] = nullptr;
+    const int32_t begin = 2 * pages_ * tile / tiles_;
+    const int32_t count = 2 * pages_ * (tile + 1) / tiles_ - begin;
+    for (int32_t i = 0; i < count && i < panels; ++i) {
+      const int32_t part = begin + i;
+      const void* const* from = part < pages_ ? next_->k + part : next_->v + part - pages_;
+      parts[count < panels ? i * panels / count : i] = static_cast<const T*>(*from);
     }
-    attend_up_to<kMaxTileRows, false, T>(shape, pages, nullptr, rows + r, end - r, scratch);
+  }
+
+ private:
+  const AttentionCut* next_;
+  int32_t tiles_;
+  int32_t pages_ = 0;
+};
+
+// Asks for what the query of a tile's rows is made of.
+void ask_for_query(const AttentionShape& shape, const AttentionRow* rows, int32_t count) {
+  constexpr int32_t kLine = 64 / sizeof(float);
+  for (int32_t r = 0; r < count; ++r) {
+    for (int32_t i = 0; i < shape.head_dim; i += kLine) __builtin_prefetch(rows[r].q + i);
+    // The heads of a token have the same rotation.
+    if (r > 0 && rows[r].rope == rows[r - 1].rope) continue;
+    for (int32_t i = 0; i < 2 * shape.rotary_half; i += kLine) __builtin_prefetch(rows[r].rope + i);
+  }
+}
+
+// Tile by tile.
+template <typename T>
+void attend_tiles(const AttentionShape& shape, const Pages<T>& pages, const Ahead& ahead,
+                  const AttentionRow* rows, int32_t count, const Scratch& scratch) {
+  for (int32_t r = 0; r < count; r += kMaxTileRows) {
+    const T* parts[kCutPages];
+    ahead.deal(r / kMaxTileRows, kCutPages, parts);
+    const int32_t end = std::min(r + kMaxTileRows, count);
+    ask_for_query(shape, rows + end, std::min(kMaxTileRows, count - end));
+    attend_up_to<kMaxTileRows, false, T>(shape, pages, parts, rows + r, end - r, scratch);
+  }
+}
+
+// Asks for the pages of a cut, into the second cache level.
+void ask_for(const AttentionCut& cut, int32_t head_dim) {
+  const int32_t bytes = kPanel * head_dim * static_cast<int32_t>(dtype_size(cut.dtype));
+  for (int32_t p = 0; p < kCutPages && cut.k[p] != nullptr; ++p) {
+    for (int32_t i = 0; i < bytes; i += 64) {
+      __builtin_prefetch(static_cast<const char*>(cut.k[p]) + i, 0, 2);
+      __builtin_prefetch(static_cast<const char*>(cut.v[p]) + i, 0, 2);
+    }
   }
 }
 
@@ -419,7 +359,8 @@ void attend_int8(const AttentionShape& shape, const AttentionCut& cut, const Att
   }
   Pages<float> wide;
   widen_cut(cut, keys, shape.head_dim, scratch, wide);
-  attend_tiles(shape, wide, next, rows, count, scratch);
+  if (next != nullptr) ask_for(*next, shape.head_dim);
+  attend_tiles(shape, wide, Ahead(nullptr, 1), rows, count, scratch);
 }
 
 template <typename T>
@@ -430,7 +371,8 @@ void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const At
   } else {
     Pages<T> pages;
     typed_pages(cut, shape.head_dim, pages);
-    attend_tiles(shape, pages, next, rows, count, scratch);
+    attend_tiles(shape, pages, Ahead(next, (count + kMaxTileRows - 1) / kMaxTileRows), rows, count,
+                 scratch);
   }
 }
 

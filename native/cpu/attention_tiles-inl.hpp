@@ -92,9 +92,8 @@ HWY_INLINE V load_last_key(const Bf16Dots* from) {
 #endif
 
 // scores[row][...] = query[row] . key for the kVectors vectors of keys at keys[0], keys[1], ...
-// query: steps of each row. What is needed next lies at ahead[0], ... in the same shape; null:
-// nothing.
-template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+// query: steps of each row. What is needed next lies at ahead[0], ... in the same shape.
+template <int32_t kRows, int32_t kVectors, typename T>
 HWY_INLINE void score_tile(const float* query, const T* const* keys, const T* const* ahead,
                            int32_t head_dim, float* scores) {
   const F32 d;
@@ -106,7 +105,7 @@ HWY_INLINE void score_tile(const float* query, const T* const* keys, const T* co
   const T* next[kVectors];
   for (int32_t j = 0; j < kVectors; ++j) {
     at[j] = keys[j];
-    if (kAhead) next[j] = ahead[j];
+    next[j] = ahead[j];
   }
   for (int32_t i = 0; i < head_dim / kStep<T>; i += kParts<T>) {
     const int32_t offset = i * kStep<T> * kPanel;
@@ -114,7 +113,7 @@ HWY_INLINE void score_tile(const float* query, const T* const* keys, const T* co
       V k[kVectors];
       for (int32_t j = 0; j < kVectors; ++j) {
         k[j] = load_step(at[j] + offset, part);
-        if (kAhead && part == 0 && j % kPanelVectors == 0) __builtin_prefetch(next[j] + offset);
+        if (part == 0 && j % kPanelVectors == 0) __builtin_prefetch(next[j] + offset);
       }
       for (int32_t r = 0; r < kRows; ++r) {
         const V q = hn::Set(d, query[r * kQueryStride + i + part]);
@@ -129,18 +128,18 @@ HWY_INLINE void score_tile(const float* query, const T* const* keys, const T* co
   }
 }
 
-template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+template <int32_t kRows, int32_t kVectors, typename T>
 HWY_INLINE void score_vectors(const float* query, const T* const* keys, const T* const* ahead,
                               int32_t vectors, int32_t head_dim, float* scores) {
   while (vectors >= kVectors) {
-    score_tile<kRows, kVectors, kAhead, T>(query, keys, ahead, head_dim, scores);
+    score_tile<kRows, kVectors, T>(query, keys, ahead, head_dim, scores);
     keys += kVectors;
     ahead += kVectors;
     scores += kVectors * kLanes;
     vectors -= kVectors;
   }
   if constexpr (kVectors > kPanelVectors) {
-    score_vectors<kRows, kVectors / 2, kAhead, T>(query, keys, ahead, vectors, head_dim, scores);
+    score_vectors<kRows, kVectors / 2, T>(query, keys, ahead, vectors, head_dim, scores);
   }
 }
 
