@@ -315,17 +315,6 @@ class Ahead {
   int32_t pages_ = 0;
 };
 
-// Asks for what the query of a tile's rows is made of.
-void ask_for_query(const AttentionShape& shape, const AttentionRow* rows, int32_t count) {
-  constexpr int32_t kLine = 64 / sizeof(float);
-  for (int32_t r = 0; r < count; ++r) {
-    for (int32_t i = 0; i < shape.head_dim; i += kLine) __builtin_prefetch(rows[r].q + i);
-    // The heads of a token have the same rotation.
-    if (r > 0 && rows[r].rope == rows[r - 1].rope) continue;
-    for (int32_t i = 0; i < 2 * shape.rotary_half; i += kLine) __builtin_prefetch(rows[r].rope + i);
-  }
-}
-
 // Tile by tile.
 template <typename T>
 void attend_tiles(const AttentionShape& shape, const Pages<T>& pages, const Ahead& ahead,
@@ -334,7 +323,6 @@ void attend_tiles(const AttentionShape& shape, const Pages<T>& pages, const Ahea
     const T* parts[kCutPages];
     ahead.deal(r / kMaxTileRows, kCutPages, parts);
     const int32_t end = std::min(r + kMaxTileRows, count);
-    ask_for_query(shape, rows + end, std::min(kMaxTileRows, count - end));
     attend_up_to<kMaxTileRows, false, T>(shape, pages, parts, rows + r, end - r, scratch);
   }
 }
