@@ -293,35 +293,45 @@ void attend_once(const AttentionShape& shape, const AttentionCut& cut, const Att
 // panels whose keys are multiplied meanwhile: all at once would hold up what the tile loads.
 class Ahead {
  public:
-  Ahead(const AttentionCut* next, int32_t tiles) : next_(next), tiles_(tiles) {
-    while (next != nullptr && pages_ < kCutPages && next->k[pages_] != nullptr) ++pages_;
-  }
-  // Of tile `tile`, which has `panels` panels: what to ask for beside each, or null.
+  Ahead(const AttentionCut& cut, const AttentionCut* next, int32_t tiles)
+      : panels_(pages_of(cut)),
+        next_(next),
+        next_pages_(next == nullptr ? 0 : pages_of(*next)),
+        tiles_(tiles) {}
+  // Of tile `tile`: what to ask for beside each of its panels, or null.
   template <typename T>
-  void deal(int32_t tile, int32_t panels, const T** parts) const {
-    for (int32_t p = 0; p < panels; ++p) parts[p] = nullptr;
-    const int32_t begin = 2 * pages_ * tile / tiles_;
-    const int32_t count = 2 * pages_ * (tile + 1) / tiles_ - begin;
-    for (int32_t i = 0; i < count && i < panels; ++i) {
+  void deal(int32_t tile, const T* (&parts)[kCutPages]) const {
+    std::fill_n(parts, kCutPages, nullptr);
+    const int32_t begin = 2 * next_pages_ * tile / tiles_;
+    const int32_t count = 2 * next_pages_ * (tile + 1) / tiles_ - begin;
+    for (int32_t i = 0; i < count && i < panels_; ++i) {
       const int32_t part = begin + i;
-      const void* const* from = part < pages_ ? next_->k + part : next_->v + part - pages_;
-      parts[count < panels ? i * panels / count : i] = static_cast<const T*>(*from);
+      const void* from = part < next_pages_ ? next_->k[part] : next_->v[part - next_pages_];
+      parts[count < panels_ ? i * panels_ / count : i] = static_cast<const T*>(from);
     }
   }
 
  private:
+  static int32_t pages_of(const AttentionCut& cut) {
+    const auto* end = std::find(cut.k, cut.k + kCutPages, nullptr);
+    return static_cast<int32_t>(end - cut.k);
+  }
+
+  int32_t panels_;
   const AttentionCut* next_;
+  int32_t next_pages_;
   int32_t tiles_;
-  int32_t pages_ = 0;
 };
 
 // Tile by tile.
 template <typename T>
-void attend_tiles(const AttentionShape& shape, const Pages<T>& pages, const Ahead& ahead,
-                  const AttentionRow* rows, int32_t count, const Scratch& scratch) {
+void attend_tiles(const AttentionShape& shape, const AttentionCut& cut, const Pages<T>& pages,
+                  const AttentionCut* next, const AttentionRow* rows, int32_t count,
+                  const Scratch& scratch) {
+  const Ahead ahead(cut, next, (count + kMaxTileRows - 1) / kMaxTileRows);
   for (int32_t r = 0; r < count; r += kMaxTileRows) {
     const T* parts[kCutPages];
-    ahead.deal(r / kMaxTileRows, kCutPages, parts);
+    ahead.deal(r / kMaxTileRows, parts);
     const int32_t end = std::min(r + kMaxTileRows, count);
     attend_up_to<kMaxTileRows, false, T>(shape, pages, parts, rows + r, end - r, scratch);
   }
@@ -348,7 +358,7 @@ void attend_int8(const AttentionShape& shape, const AttentionCut& cut, const Att
   Pages<float> wide;
   widen_cut(cut, keys, shape.head_dim, scratch, wide);
   if (next != nullptr) ask_for(*next, shape.head_dim);
-  attend_tiles(shape, wide, Ahead(nullptr, 1), rows, count, scratch);
+  attend_tiles(shape, cut, wide, nullptr, rows, count, scratch);
 }
 
 template <typename T>
@@ -359,8 +369,7 @@ void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const At
   } else {
     Pages<T> pages;
     typed_pages(cut, shape.head_dim, pages);
-    attend_tiles(shape, pages, Ahead(next, (count + kMaxTileRows - 1) / kMaxTileRows), rows, count,
-                 scratch);
+    attend_tiles(shape, cut, pages, next, rows, count, scratch);
   }
 }
 
