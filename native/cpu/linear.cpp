@@ -17,6 +17,7 @@ constexpr int64_t kBlockRows = 192;
 // Rows repacked at once, which bounds the scratch memory; weights are read again for the next.
 constexpr int64_t kPassRows = 4 * kBlockRows;
 constexpr int64_t kPanelsPerTask = 8;
+constexpr int64_t kDirectPanelsPerTask = 4;
 constexpr int64_t kTasksPerThread = 8;
 
 constexpr int64_t kWideFloats = kMaxWidePanels * kSumBlock * kPanelColumns;
@@ -80,7 +81,14 @@ void LinearOp::run_direct(const Tensor& x, LinearTile tile) {
     tile.x = rounded;
     tile.x_stride = tile.steps;
   }
-  run_tiles(tile, 1, kernels_.tile_panels(tile.rows), kernels_.direct);
+  const int64_t step = kernels_.tile_panels(tile.rows);
+  // Every panel of a few that are computed at once is a stream of its own, and memory keeps up best
+  // with streams that go on for long: each thread's share of the weight is cut into as many runs.
+  tile.run = tile.out_features / kPanelColumns / (step * pool_.threads());
+  const int64_t panels = ceil_div(tile.out_features, kPanelColumns);
+  const int64_t fair = panels / (kTasksPerThread * pool_.threads());
+  run_tiles(tile, 1, std::clamp(fair / step * step, step, std::max(step, kDirectPanelsPerTask)),
+            kernels_.direct);
 }
 
 void LinearOp::run_repacked(const Tensor& x, LinearTile tile) {
