@@ -25,9 +25,11 @@ constexpr int kVectors = static_cast<int>(kColumns) / kLanes;  // per panel
 constexpr int kGroupRows = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 ? 6 : 4;
 static_assert(kGroupRows <= kInt8MostRows);
 
-// Panels computed at once for groups of `rows` rows.
+// Panels computed at once for groups of `rows` rows. One row, which waits for memory, reads one
+// after the other: sums of groups are independent enough, and memory keeps up best with one stream.
 template <class Dot>
 constexpr int tile_width(int64_t rows) {
+  if (rows == 1) return 1;
   if (rows * 4 * kVectors <= Dot::kSums) return 4;
   return rows * 2 * kVectors <= Dot::kSums ? 2 : 1;
 }
