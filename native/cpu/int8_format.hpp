@@ -51,8 +51,8 @@ enum class Int8Dot : uint8_t {
   kPairs,
   // Four, unsigned by signed bytes (VNNI). An activation is kept as a byte of its magnitude and a
   // byte of its sign, 0 or -1: its product is that of the magnitude with the exclusive or of weight
-  // and sign. Of a negative one this is the product with -weight - 1, so that the sum of a group
-  // begins with the magnitudes of its negative activations.
+  // and sign. Of a negative one this is the product with -weight - 1, so that the magnitudes of
+  // negative activations are added to the sum of a group.
   kQuads,
   // Four, signed bytes, for 16 rows and 16 features and a whole group at once (AMX, beside AVX-512
   // alone). An activation is kept as two bytes, either of them half of it. Products of few rows are

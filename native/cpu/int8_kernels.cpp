@@ -140,8 +140,7 @@ HWY_INLINE void add_group(const Micro& m, int64_t group, const Inputs& inputs, A
   HWY_UNROLL(16)
   for (int i = 0; i < kRows; ++i) {
     HWY_UNROLL(16)
-    for (int j = 0; j < kWidth; ++j)
-      sums[i][j] = Dot::kDot == Int8Dot::kQuads ? hn::Set(di, inputs.starts[i]) : hn::Zero(di);
+    for (int j = 0; j < kWidth; ++j) sums[i][j] = hn::Zero(di);
   }
   for (int64_t step = 0; step < kGroupSteps; ++step) {
     if (ahead != nullptr) {
@@ -184,16 +183,23 @@ HWY_INLINE void add_group(const Micro& m, int64_t group, const Inputs& inputs, A
     x += 4;
     values += kStepBytes;
   }
+  V scales[kWidth];
   HWY_UNROLL(16)
   for (int j = 0; j < kWidth; ++j) {
-    const V scale =
-        hn::PromoteTo(d, hn::LoadU(halves, reinterpret_cast<const hwy::bfloat16_t*>(
-                                               m.scales + j / kVectors * panel_scales +
-                                               group * kColumns + j % kVectors * kLanes)));
+    scales[j] = hn::PromoteTo(d, hn::LoadU(halves, reinterpret_cast<const hwy::bfloat16_t*>(
+                                                       m.scales + j / kVectors * panel_scales +
+                                                       group * kColumns + j % kVectors * kLanes)));
+  }
+  HWY_UNROLL(16)
+  for (int i = 0; i < kRows; ++i) {
     HWY_UNROLL(16)
-    for (int i = 0; i < kRows; ++i) {
-      const V sum = hn::Mul(hn::ConvertTo(d, sums[i][j]), hn::Set(d, inputs.scales[i]));
-      totals[i][j] = hn::MulAdd(sum, scale, totals[i][j]);
+    for (int j = 0; j < kWidth; ++j) {
+      // Corrected here: if all sums of a row began with it, copying it would hold up the products.
+      const VI sum = Dot::kDot == Int8Dot::kQuads
+                         ? hn::Add(sums[i][j], hn::Set(di, inputs.corrections[i]))
+                         : sums[i][j];
+      const V product = hn::Mul(hn::ConvertTo(d, sum), hn::Set(d, inputs.scales[i]));
+      totals[i][j] = hn::MulAdd(product, scales[j], totals[i][j]);
     }
   }
 }

@@ -87,7 +87,7 @@ void Int8LinearOp::quantize(const Tensor& x, const Int8Kernels& kernels, const I
     const int64_t first = begin * groups;
     const auto at_group = [&](const Int8Rows& term) {
       return Int8Rows{term.values + first * kInt8RowBytes, term.scales + first,
-                      term.starts + first};
+                      term.corrections + first};
     };
     quantize_rows(x.f32() + begin * x.stride, x.stride, rows, x.cols,
                   {at_group(tile.x.first), at_group(tile.x.second),

@@ -218,7 +218,7 @@ HWY_INLINE void quantize_rest(const float* group, const Rounded& rounded, Rounde
   round_group(rest, kInt8SecondSteps / rounded.scale, out.values);
 }
 
-// Keeps a row's group at `out`, and gives what its sum begins with.
+// Keeps a row's group at `out`, and gives what its sum lacks.
 template <Int8Dot kDot>
 HWY_INLINE int32_t keep(const int32_t* values, char* out) {
   const DI di;
@@ -255,7 +255,7 @@ HWY_INLINE void store_row(const Rounded& rounded, int64_t group, int64_t row, in
                           const Int8Rows& out) {
   const int64_t at = group * rows + row;
   out.scales[at] = rounded.scale;
-  out.starts[at] = keep<kDot>(rounded.values, out.values + at * kInt8RowBytes);
+  out.corrections[at] = keep<kDot>(rounded.values, out.values + at * kInt8RowBytes);
 }
 
 template <Int8Dot kDot>

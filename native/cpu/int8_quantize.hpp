@@ -16,9 +16,9 @@ namespace block_attention {
 struct Int8Rows {
   // Group by group, row by row: kInt8RowBytes.
   char* values;
-  // Group by group, row by row: the scale, and what the sum of the group begins with.
+  // Group by group, row by row: the scale, and what the sum of the group lacks (kQuads).
   float* scales;
-  int32_t* starts;
+  int32_t* corrections;
 };
 
 // Both terms, and for each group of inputs a bit for every row that has a second one. The other

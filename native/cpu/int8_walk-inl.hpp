@@ -37,11 +37,11 @@ constexpr int64_t kMostRowGroups = 2;
 struct Inputs {
   const char* values;
   const float* scales;
-  const int32_t* starts;
+  const int32_t* corrections;
 
   // From row `row` on, counted over all groups.
   HWY_INLINE Inputs row(int64_t row) const {
-    return {values + row * kInt8RowBytes, scales + row, starts + row};
+    return {values + row * kInt8RowBytes, scales + row, corrections + row};
   }
 };
 
@@ -108,7 +108,7 @@ void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t pa
     const int64_t row = group_begin(t.rows, t.row_groups, index);
     const int64_t rows = group_begin(t.rows, t.row_groups, index + 1) - row;
     const auto inputs_of = [&](const Int8Rows& term) {
-      return Inputs{term.values, term.scales, term.starts}.row(row * groups + at.group * rows);
+      return Inputs{term.values, term.scales, term.corrections}.row(row * groups + at.group * rows);
     };
     return RowGroup{rows,
                     {inputs_of(t.x.first), inputs_of(t.x.second)},

@@ -552,8 +552,8 @@ struct KeptActivations {
   KeptActivations(int64_t rows, int64_t groups)
       : values(static_cast<size_t>(rows * groups * kInt8RowBytes)),
         scales(static_cast<size_t>(rows * groups)),
-        starts(static_cast<size_t>(rows * groups)) {}
-  Int8Rows rows() { return {values.data(), scales.data(), starts.data()}; }
+        corrections(static_cast<size_t>(rows * groups)) {}
+  Int8Rows rows() { return {values.data(), scales.data(), corrections.data()}; }
 
   // Input `input` of the group of a row that stands at `place`.
   int at(Int8Dot dot, size_t place, size_t input) const {
@@ -571,7 +571,7 @@ struct KeptActivations {
 
   std::vector<char> values;
   std::vector<float> scales;
-  std::vector<int32_t> starts;
+  std::vector<int32_t> corrections;
 };
 
 // AMX needs no CPU that has it for this.
@@ -605,7 +605,7 @@ TEST(Int8AcrossKernels, SameActivationsHoweverTheyAreKept) {
             own.push_back(term->at(dot, place, i));
             negative -= std::min(own.back(), 0);
           }
-          EXPECT_EQ(term->starts[place], dot == Int8Dot::kQuads ? negative : 0);
+          EXPECT_EQ(term->corrections[place], dot == Int8Dot::kQuads ? negative : 0);
         }
       }
       EXPECT_EQ(own[0], kInt8ActivationMax);
