@@ -22,9 +22,6 @@ using VI = hn::Vec<DI>;
 constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
 constexpr int kVectors = static_cast<int>(kColumns) / kLanes;  // per panel
 
-constexpr int kGroupRows = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 ? 6 : 4;
-static_assert(kGroupRows <= kInt8MostRows);
-
 // Panels computed at once for groups of `rows` rows. One row, which waits for memory, reads one
 // after the other: sums of groups are independent enough, and memory keeps up best with one stream.
 template <class Dot>
@@ -45,7 +42,9 @@ HWY_INLINE VI broadcast(const char* from) {
 // lane's feature with all dot_inputs inputs, whose activations are in every lane of `inputs`.
 struct Pairs {
   static constexpr Int8Dot kDot = Int8Dot::kPairs;
-  // The vectors of sums that registers hold beside what they are made of.
+  // The most rows of a group, and the vectors of sums that registers hold beside what they are made
+  // of.
+  static constexpr int kGroupRows = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 ? 6 : 4;
   static constexpr int kSums = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 ? 12 : 16;
   static constexpr int kInputParts = 1;
   // Two words of 16 bits in every lane.
@@ -80,9 +79,18 @@ struct Pairs {
 
 struct Quads {
   static constexpr Int8Dot kDot = Int8Dot::kQuads;
-  // With AVX-512 so many that totals have to wait in memory: with two loads for each row and input
-  // a narrower tile would load more than it multiplies.
-  static constexpr int kSums = HWY_TARGET == HWY_AVX3 ? 24 : HWY_TARGET == HWY_AVX2 ? 12 : 16;
+#if HWY_TARGET == HWY_AVX3
+  // So many sums that totals have to wait in memory: with two loads for each row and input a
+  // narrower tile would load more than it multiplies.
+  static constexpr int kGroupRows = 6;
+  static constexpr int kSums = 24;
+#elif HWY_TARGET == HWY_AVX2
+  static constexpr int kGroupRows = 5;
+  static constexpr int kSums = 10;
+#else
+  static constexpr int kGroupRows = 4;
+  static constexpr int kSums = 16;
+#endif
   // Magnitudes, and behind those of the group the signs.
   static constexpr int kInputParts = 2;
   static HWY_INLINE VI load(const uint8_t* from) {
@@ -258,13 +266,14 @@ void micro_of_rows(int64_t rows, const Micro& m) {
 
 template <class Dot>
 struct VectorKernel {
+  static_assert(Dot::kGroupRows <= kInt8MostRows);
   static constexpr Int8Dot kDot = Dot::kDot;
   static constexpr int64_t kRowGroups = 1;
   static void run(int64_t panels, const Micro& m) {
     const int64_t rows = m.x[0].rows;
-    if (panels == 4) return micro_of_rows<Dot, kGroupRows, 4>(rows, m);
-    if (panels == 2) return micro_of_rows<Dot, kGroupRows, 2>(rows, m);
-    return micro_of_rows<Dot, kGroupRows, 1>(rows, m);
+    if (panels == 4) return micro_of_rows<Dot, Dot::kGroupRows, 4>(rows, m);
+    if (panels == 2) return micro_of_rows<Dot, Dot::kGroupRows, 2>(rows, m);
+    return micro_of_rows<Dot, Dot::kGroupRows, 1>(rows, m);
   }
 };
 
@@ -279,10 +288,11 @@ void tile(const Int8Tile& t) {
 void int8_tile_pairs(const Int8Tile& t) { tile<Pairs>(t); }
 void int8_tile_quads(const Int8Tile& t) { tile<Quads>(t); }
 
-int64_t int8_group_rows() { return kGroupRows; }
+int64_t int8_group_rows_pairs() { return Pairs::kGroupRows; }
+int64_t int8_group_rows_quads() { return Quads::kGroupRows; }
 template <class Dot>
 int64_t tile_panels(int64_t rows) {
-  const int64_t groups = (rows + kGroupRows - 1) / kGroupRows;
+  const int64_t groups = (rows + Dot::kGroupRows - 1) / Dot::kGroupRows;
   return tile_width<Dot>((rows + groups - 1) / groups);
 }
 int64_t int8_tile_panels_pairs(int64_t rows) { return tile_panels<Pairs>(rows); }
@@ -295,11 +305,12 @@ HWY_AFTER_NAMESPACE();
 namespace block_attention {
 
 Int8Kernels int8_kernels(Isa isa, Int8Dot dot, int64_t rows) {
-  const int64_t group_rows = BLOCK_ATTENTION_KERNEL(isa, int8_group_rows)();
   if (dot == Int8Dot::kPairs) {
-    return {dot, group_rows, BLOCK_ATTENTION_KERNEL(isa, int8_tile_panels_pairs),
+    return {dot, BLOCK_ATTENTION_KERNEL(isa, int8_group_rows_pairs)(),
+            BLOCK_ATTENTION_KERNEL(isa, int8_tile_panels_pairs),
             BLOCK_ATTENTION_KERNEL(isa, int8_tile_pairs)};
   }
+  const int64_t group_rows = BLOCK_ATTENTION_KERNEL(isa, int8_group_rows_quads)();
 #if defined(__x86_64__)
   // What one group of rows of the vector kernel holds reads every weight once, and is done before
   // the next one comes from memory: 64 bytes of weights take 8 cycles and more of a core's share of
