@@ -161,3 +161,10 @@ it('shows ours alone when no peer took part', () => {
   expect(table?.rows[0]).toEqual(['TTFT, 50 tokens, ms', '15.0 (10.0–20.0)', '5.00 (5.00–5.00)']);
   expect(table?.rows[2]).toEqual(['decode, 8 streams, tokens/s', '40.0 (40.0–40.0)', '']);
 });
+
+it('says what all were held to', () => {
+  const [comparison] = peersTables({ ...RESULTS, isa: 'avx2' });
+  expect(comparison?.title).toContain('both held to avx2');
+  const [table] = peersTables({ ...RESULTS, isa: 'avx2', contenders: RESULTS.contenders.slice(0, 2) });
+  expect(table?.title).toContain('held to avx2');
+});
