@@ -147,30 +147,11 @@ TEST_P(AttentionTest, HasTheSameBitsInEverySchedule) {
     ASSERT_TRUE(same_bits(joined, expected)) << "each sequence alone";
 
     AttentionSetup chunked(c, GetParam(), 2, random.bits());
-    std::vector<std::vector<float>> parts(c.sequences.size());
-    std::vector<int32_t> done(c.sequences.size());
-    for (;;) {
-      std::vector<CaseChunk> chunks;
-      for (size_t s = 0; s < c.sequences.size(); ++s) {
-        const int32_t left = c.sequences[s].rows - done[s];
-        if (left == 0 || random.chance(0.2)) continue;
-        const auto rows = static_cast<int32_t>(random.between(1, left));
-        chunks.push_back({s, done[s], rows});
-        done[s] += rows;
-      }
-      const std::vector<float> out = chunked.step(chunks, static_cast<Mode>(random.between(0, 2)));
-      auto at = out.begin();
-      for (const auto& chunk : chunks) {
-        parts[chunk.sequence].insert(parts[chunk.sequence].end(), at,
-                                     at + int64_t{chunk.rows} * c.cols());
-        at += int64_t{chunk.rows} * c.cols();
-      }
-      bool all = true;
-      for (size_t s = 0; s < c.sequences.size(); ++s) all = all && done[s] == c.sequences[s].rows;
-      if (all) break;
-    }
-    joined.clear();
-    for (const auto& part : parts) joined.insert(joined.end(), part.begin(), part.end());
+    joined = run_in_chunks(
+        c, random, [](int32_t) { return 1; },
+        [&](const std::vector<CaseChunk>& chunks) {
+          return chunked.step(chunks, static_cast<Mode>(random.between(0, 2)));
+        });
     ASSERT_TRUE(same_bits(joined, expected)) << "in chunks";
   }
 }

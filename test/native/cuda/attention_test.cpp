@@ -19,6 +19,7 @@ using block_attention::test::fill_case;
 using block_attention::test::kNan;
 using block_attention::test::plain_attention;
 using block_attention::test::Random;
+using block_attention::test::run_in_chunks;
 using block_attention::test::same_bits;
 
 constexpr AttentionKernel kKernels[] = {AttentionKernel::kMma, AttentionKernel::kPlain};
@@ -185,31 +186,11 @@ void expect_same_bits(Device& device, const AttentionCase& c, AttentionKernel ke
   ASSERT_TRUE(same_bits(joined, expected)) << "each sequence alone";
 
   AttentionSetup chunked(device, c, random.bits());
-  std::vector<std::vector<float>> parts(c.sequences.size());
-  std::vector<int32_t> done(c.sequences.size());
-  for (;;) {
-    std::vector<CaseChunk> chunks;
-    for (size_t s = 0; s < c.sequences.size(); ++s) {
-      const int32_t left = c.sequences[s].rows - done[s];
-      if (left == 0 || random.chance(0.2)) continue;
-      const auto rows = static_cast<int32_t>(random.between((left + 2) / 3, left));
-      chunks.push_back({s, done[s], rows});
-      done[s] += rows;
-    }
-    const std::vector<float> out =
-        chunked.step(chunks, static_cast<Mode>(random.between(0, 2)), kernel);
-    auto at = out.begin();
-    for (const CaseChunk& chunk : chunks) {
-      parts[chunk.sequence].insert(parts[chunk.sequence].end(), at,
-                                   at + int64_t{chunk.rows} * c.cols());
-      at += int64_t{chunk.rows} * c.cols();
-    }
-    bool all = true;
-    for (size_t s = 0; s < c.sequences.size(); ++s) all = all && done[s] == c.sequences[s].rows;
-    if (all) break;
-  }
-  joined.clear();
-  for (const auto& part : parts) joined.insert(joined.end(), part.begin(), part.end());
+  joined = run_in_chunks(
+      c, random, [](int32_t left) { return (left + 2) / 3; },
+      [&](const std::vector<CaseChunk>& chunks) {
+        return chunked.step(chunks, static_cast<Mode>(random.between(0, 2)), kernel);
+      });
   ASSERT_TRUE(same_bits(joined, expected)) << "in chunks";
 }
 
