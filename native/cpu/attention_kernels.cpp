@@ -5,10 +5,9 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
-#include <cmath>
+#include <algorithm>
 
-#include "cpu/attention_tiles-inl.hpp"
-#include "cpu/exp2-inl.hpp"
+#include "cpu/attention_softmax-inl.hpp"
 #include "cpu/kv_int8-inl.hpp"
 #include "cpu/rotate-inl.hpp"
 
@@ -48,13 +47,9 @@ int64_t scratch_size(const AttentionShape& shape) {
          int64_t{kCutKeys} * shape.head_dim + int64_t{kCutKeys} * padded_head_dim(shape.head_dim);
 }
 
-struct KeyRange {
-  int32_t first;
-  int32_t last;
-};
-
-// Scores of kRows rows against `count` panels; those at `ahead` are asked for meanwhile.
-template <int32_t kRows, bool kAhead, typename T>
+// Scores of kRows rows against `count` panels; the parts of pages at `ahead`, one for each panel,
+// are asked for meanwhile.
+template <int32_t kRows, typename T>
 HWY_NOINLINE void score_rows(const T* const* panels, const T* const* ahead, int32_t count,
                              int32_t head_dim, const float* query, float* scores) {
   const T* keys[kCutPages * kPanelVectors];
@@ -62,23 +57,31 @@ HWY_NOINLINE void score_rows(const T* const* panels, const T* const* ahead, int3
   int32_t vectors = 0;
   for (int32_t p = 0; p < count; ++p) {
     for (int32_t j = 0; j < kPanelVectors; ++j) {
-      if (kAhead) next[vectors] = ahead[p];
-      keys[vectors++] = panels[p] + j * kLanes;
+      next[vectors] = ahead[p];
+      keys[vectors++] = panels[p] + j * kLanes * kPair<T>;
     }
   }
-  score_vectors<kRows, tile_vectors(kRows), kAhead, T>(query, keys, next, vectors, head_dim,
-                                                       scores);
+  score_vectors<kRows, tile_vectors(kRows), T>(query, keys, next, vectors, head_dim, scores);
 }
 
-// Outputs of kRows rows over the keys of `range`; pages[0] is that of key range.first.
+// Weights of kRows rows over the keys of `range`, and outputs; pages[0] is that of key range.first.
 template <int32_t kRows, typename T>
 HWY_NOINLINE void output_rows(const T* const* pages, int32_t stride, KeyRange range,
-                              int32_t head_dim, const Scratch& scratch) {
-  const int32_t step = range.first / kStep<T>;
-  const int32_t first = step * kStep<T>;
+                              int32_t head_dim, const Softmax& softmax, float* outputs) {
+  constexpr int32_t kVectors = tile_vectors(kRows);
+  const int32_t first = range.first / kPair<T> * kPair<T>;
   const PagedValues<T> values = {pages, stride, first % kPanel, range.last - first};
-  paged_output_vectors<kRows, tile_vectors(kRows), T>(
-      scratch.scores + step, values, 0, padded_head_dim(head_dim) / kLanes, scratch.outputs);
+  int32_t vectors = padded_head_dim(head_dim) / kLanes;
+  int32_t dim = 0;
+  if (kBeside && vectors >= kVectors) {
+    weigh_and_output_tile<kRows, kVectors, T>(softmax, values, first / kPanel, outputs);
+    vectors -= kVectors;
+    dim += kVectors * kLanes;
+  } else {
+    weigh_panels<kRows, T>(softmax, {first / kPanel, (range.last + kPanel - 1) / kPanel});
+  }
+  paged_output_vectors<kRows, kVectors, T>(softmax.scores + first / kStep<T>, values, dim, vectors,
+                                           outputs);
 }
 
 // The same page by page: a page comes from memory once, in the order in which it lies there.
@@ -87,7 +90,7 @@ HWY_NOINLINE void output_rows_once(const T* const* pages, const T* const* ahead,
                                    int32_t head_dim, const Scratch& scratch) {
   const int32_t vectors = padded_head_dim(head_dim) / kLanes;
   int32_t page = 0;
-  for (int32_t key = range.first / kStep<T> * kStep<T>; key < range.last; ++page) {
+  for (int32_t key = range.first / kPair<T> * kPair<T>; key < range.last; ++page) {
     const int32_t slot = key % kPanel;
     const int32_t keys = range.last - key < kPanel - slot ? range.last - key : kPanel - slot;
     output_vectors<kRows, tile_vectors(kRows), true, T>(
@@ -95,86 +98,6 @@ HWY_NOINLINE void output_rows_once(const T* const* pages, const T* const* ahead,
         ahead[page] + slot * head_dim, vectors, head_dim, keys, page == 0, scratch.outputs);
     key += keys;
   }
-}
-
-// The sum of 16 lanes, in the same order for every vector width.
-HWY_INLINE float sum_lanes(const float* lanes) {
-  const hn::CappedTag<float, 4> d4;
-  HWY_ALIGN float quad[4];
-  for (size_t i = 0; i < 4; i += hn::Lanes(d4)) {
-    const auto even = hn::Add(hn::Load(d4, lanes + i), hn::Load(d4, lanes + i + 8));
-    const auto odd = hn::Add(hn::Load(d4, lanes + i + 4), hn::Load(d4, lanes + i + 12));
-    hn::Store(hn::Add(even, odd), d4, quad + i);
-  }
-  return (quad[0] + quad[1]) + (quad[2] + quad[3]);
-}
-
-// Scores of a panel's keys outside [first, last) become -inf.
-HWY_INLINE void hide_unseen(float* scores, int32_t panel, int32_t first, int32_t last) {
-  const F32 d;
-  const hn::RebindToSigned<F32> di;
-  for (int32_t i = panel * kPanel; i < (panel + 1) * kPanel; i += kLanes) {
-    const auto key = hn::Add(hn::Iota(di, 0), hn::Set(di, i));
-    const auto seen = hn::AndNot(hn::Lt(key, hn::Set(di, first)), hn::Lt(key, hn::Set(di, last)));
-    hn::Store(
-        hn::IfThenElse(hn::RebindMask(d, seen), hn::Load(d, scores + i), hn::Set(d, -HUGE_VALF)), d,
-        scores + i);
-  }
-}
-
-// 2^x as the products with values of T want it.
-template <typename T>
-HWY_INLINE V weights_of(V x) {
-#if HWY_TARGET == HWY_AVX3
-  if constexpr (kStep<T> == 2) return exp2_for_bf16(F32(), x);
-#endif
-  return exp2_nonpositive(F32(), x);
-}
-
-// Stored from key `key` of the row on. Rounded ones take half the place, so the scores of later
-// keys are not overwritten.
-template <typename T>
-HWY_INLINE void store_weights(V weights, float* row, int32_t key) {
-#if HWY_TARGET == HWY_AVX3
-  if constexpr (kStep<T> == 2)
-    return round_to_bf16(weights, reinterpret_cast<char*>(row) + 2 * key);
-#endif
-  hn::Store(weights, F32(), row + key);
-}
-
-// Turns one row's scores over `panels` into weights 2^(score - maximum), zero for keys outside
-// [first, last).
-template <typename T>
-HWY_INLINE void softmax_row(float* scores, KeyRange panels, int32_t first, int32_t last,
-                            float* maximum, float* sum) {
-  const F32 d;
-  const int32_t begin = first / kPanel;
-  const int32_t end = (last + kPanel - 1) / kPanel;
-  if (first % kPanel != 0) hide_unseen(scores, begin, first, last);
-  if (last % kPanel != 0) hide_unseen(scores, end - 1, first, last);
-  V max = hn::Set(d, -HUGE_VALF);
-  for (int32_t i = begin * kPanel; i < end * kPanel; i += kLanes)
-    max = hn::Max(max, hn::Load(d, scores + i));
-  max = hn::MaxOfLanes(d, max);
-
-  V sums[kPanelVectors];
-  for (int32_t j = 0; j < kPanelVectors; ++j) sums[j] = hn::Zero(d);
-  for (int32_t i = begin * kPanel; i < end * kPanel; i += kPanel) {
-    for (int32_t j = 0; j < kPanelVectors; ++j) {
-      const int32_t key = i + j * kLanes;
-      const V weight = weights_of<T>(hn::Sub(hn::Load(d, scores + key), max));
-      sums[j] = hn::Add(sums[j], weight);
-      store_weights<T>(weight, scores, key);
-    }
-  }
-  for (int32_t i = panels.first * kPanel; i < begin * kPanel; i += kLanes)
-    store_weights<T>(hn::Zero(d), scores, i);
-  for (int32_t i = end * kPanel; i < panels.last * kPanel; i += kLanes)
-    store_weights<T>(hn::Zero(d), scores, i);
-  HWY_ALIGN float lanes[16];
-  for (int32_t j = 0; j < kPanelVectors; ++j) hn::Store(sums[j], d, lanes + j * kLanes);
-  *maximum = hn::GetLane(max);
-  *sum = sum_lanes(lanes);
 }
 
 // Folds up to 16 later partials (outputs, maximum, sum) into states. Flash attention's merge (Dao
@@ -256,10 +179,12 @@ HWY_INLINE void load_query(const AttentionShape& shape, const AttentionRow& row,
 }
 
 // One tile of rows against the cut. kOnce: no other tile needs the pages, which come from memory;
-// else they stay in the cache.
+// `ahead` are the K of the kPagesAhead pages that this worker reads next, or null. Else the pages
+// stay in the cache, and `ahead` are parts of pages to ask for while the keys of a panel are
+// multiplied, or null.
 template <int32_t kRows, bool kOnce, typename T>
 HWY_NOINLINE void attend_tile(const AttentionShape& shape, const Pages<T>& pages,
-                              const T* const* next_k, const AttentionRow* rows,
+                              const T* const* ahead, const AttentionRow* rows,
                               const Scratch& scratch) {
   KeyRange keys = {kCutKeys, 0};
   float* states[kRows];
@@ -279,41 +204,43 @@ HWY_NOINLINE void attend_tile(const AttentionShape& shape, const Pages<T>& pages
       order[count + p] = pages.v[panels.first + p];
     }
     for (int32_t p = 0; p < kPagesAhead; ++p) {
-      order[2 * count + p] = next_k[p] == nullptr ? order[2 * count - 1] : next_k[p];
+      order[2 * count + p] = ahead[p] == nullptr ? order[2 * count - 1] : ahead[p];
     }
-    score_rows<kRows, true, T>(order, order + kPagesAhead, count, shape.head_dim, scratch.query,
-                               scores);
+    score_rows<kRows, T>(order, order + kPagesAhead, count, shape.head_dim, scratch.query, scores);
   } else {
-    score_rows<kRows, false, T>(pages.k + panels.first, nullptr, count, shape.head_dim,
-                                scratch.query, scores);
+    const T* const* k = pages.k + panels.first;
+    // What is being read anyway is in the first cache level: asking for it costs nothing.
+    for (int32_t p = 0; p < count; ++p) order[p] = ahead[p] == nullptr ? k[p] : ahead[p];
+    score_rows<kRows, T>(k, order, count, shape.head_dim, scratch.query, scores);
   }
 
-  HWY_ALIGN float maxima[16];
-  HWY_ALIGN float sums[16];
-  for (int32_t r = 0; r < kRows; ++r) {
-    softmax_row<T>(scratch.scores + r * kScoreStride, panels, rows[r].first, rows[r].last,
-                   maxima + r, sums + r);
-  }
-  for (int32_t r = kRows; r < 16; ++r) maxima[r] = sums[r] = 0;
-
+  HWY_ALIGN float maxima[16] = {};
+  HWY_ALIGN float totals[kRows * kPanel] = {};
+  const Softmax softmax = {scratch.scores, maxima, totals};
+  for (int32_t r = 0; r < kRows; ++r)
+    hide_unseen(scratch.scores + r * kScoreStride, panels, rows[r].first, rows[r].last);
+  find_maxima<kRows>(softmax, panels);
   if constexpr (kOnce) {
+    weigh_panels<kRows, T>(softmax, panels);
     output_rows_once<kRows, T>(order + count, order + count + kPagesAhead, keys, shape.head_dim,
                                scratch);
   } else {
-    output_rows<kRows, T>(pages.v + panels.first, pages.value_stride, keys, shape.head_dim,
-                          scratch);
+    output_rows<kRows, T>(pages.v + panels.first, pages.value_stride, keys, shape.head_dim, softmax,
+                          scratch.outputs);
   }
+  HWY_ALIGN float sums[16] = {};
+  for (int32_t r = 0; r < kRows; ++r) sums[r] = sum_lanes(totals + r * kPanel);
   fold_rows(shape.head_dim, states, scratch.outputs, kOutputStride, maxima, sums, kRows);
 }
 
 template <int32_t kRows, bool kOnce, typename T>
 HWY_INLINE void attend_up_to(const AttentionShape& shape, const Pages<T>& pages,
-                             const T* const* next_k, const AttentionRow* rows, int32_t count,
+                             const T* const* ahead, const AttentionRow* rows, int32_t count,
                              const Scratch& scratch) {
   if (count == kRows) {
-    attend_tile<kRows, kOnce, T>(shape, pages, next_k, rows, scratch);
+    attend_tile<kRows, kOnce, T>(shape, pages, ahead, rows, scratch);
   } else if constexpr (kRows > 1) {
-    attend_up_to<kRows - 1, kOnce, T>(shape, pages, next_k, rows, count, scratch);
+    attend_up_to<kRows - 1, kOnce, T>(shape, pages, ahead, rows, count, scratch);
   }
 }
 
@@ -350,18 +277,6 @@ void typed_pages(const AttentionCut& cut, int32_t head_dim, Pages<T>& pages) {
   }
 }
 
-// Asks for the pages [first, last) of a cut, into the second cache level.
-void prefetch_pages(const AttentionCut& cut, int32_t first, int32_t last, int32_t head_dim) {
-  const int32_t bytes = kPanel * head_dim * static_cast<int32_t>(dtype_size(cut.dtype));
-  for (int32_t p = first; p < last; ++p) {
-    if (cut.k[p] == nullptr) return;
-    for (int32_t i = 0; i < bytes; i += 64) {
-      __builtin_prefetch(static_cast<const char*>(cut.k[p]) + i, 0, 2);
-      __builtin_prefetch(static_cast<const char*>(cut.v[p]) + i, 0, 2);
-    }
-  }
-}
-
 // So few rows that they are one tile: pages go by once.
 template <typename T>
 void attend_once(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
@@ -374,19 +289,62 @@ void attend_once(const AttentionShape& shape, const AttentionCut& cut, const Att
   attend_up_to<kMaxTileRows, true, T>(shape, pages, next_k, rows, count, scratch);
 }
 
-// Tile by tile; the next cut's pages are asked for meanwhile.
-template <typename T>
-void attend_tiles(const AttentionShape& shape, const Pages<T>& pages, const AttentionCut* next,
-                  const AttentionRow* rows, int32_t count, const Scratch& scratch) {
-  int32_t page = 0;
-  for (int32_t r = 0; r < count; r += kMaxTileRows) {
-    const int32_t end = r + kMaxTileRows < count ? r + kMaxTileRows : count;
-    if (next != nullptr) {
-      const int32_t to = end * kCutPages / count;
-      prefetch_pages(*next, page, to, shape.head_dim);
-      page = to;
+// Parts of pages, K and V of the next cut, dealt out to the tiles of this one, and in a tile to the
+// panels whose keys are multiplied meanwhile: all at once would hold up what the tile loads.
+class Ahead {
+ public:
+  Ahead(const AttentionCut& cut, const AttentionCut* next, int32_t tiles)
+      : panels_(pages_of(cut)),
+        next_(next),
+        next_pages_(next == nullptr ? 0 : pages_of(*next)),
+        tiles_(tiles) {}
+  // Of tile `tile`: what to ask for beside each of its panels, or null.
+  template <typename T>
+  void deal(int32_t tile, const T* (&parts)[kCutPages]) const {
+    std::fill_n(parts, kCutPages, nullptr);
+    const int32_t begin = 2 * next_pages_ * tile / tiles_;
+    const int32_t count = 2 * next_pages_ * (tile + 1) / tiles_ - begin;
+    for (int32_t i = 0; i < count && i < panels_; ++i) {
+      const int32_t part = begin + i;
+      const void* from = part < next_pages_ ? next_->k[part] : next_->v[part - next_pages_];
+      parts[count < panels_ ? i * panels_ / count : i] = static_cast<const T*>(from);
     }
-    attend_up_to<kMaxTileRows, false, T>(shape, pages, nullptr, rows + r, end - r, scratch);
+  }
+
+ private:
+  static int32_t pages_of(const AttentionCut& cut) {
+    const auto* end = std::find(cut.k, cut.k + kCutPages, nullptr);
+    return static_cast<int32_t>(end - cut.k);
+  }
+
+  int32_t panels_;
+  const AttentionCut* next_;
+  int32_t next_pages_;
+  int32_t tiles_;
+};
+
+// Tile by tile.
+template <typename T>
+void attend_tiles(const AttentionShape& shape, const AttentionCut& cut, const Pages<T>& pages,
+                  const AttentionCut* next, const AttentionRow* rows, int32_t count,
+                  const Scratch& scratch) {
+  const Ahead ahead(cut, next, (count + kMaxTileRows - 1) / kMaxTileRows);
+  for (int32_t r = 0; r < count; r += kMaxTileRows) {
+    const T* parts[kCutPages];
+    ahead.deal(r / kMaxTileRows, parts);
+    const int32_t end = std::min(r + kMaxTileRows, count);
+    attend_up_to<kMaxTileRows, false, T>(shape, pages, parts, rows + r, end - r, scratch);
+  }
+}
+
+// Asks for the pages of a cut, into the second cache level.
+void ask_for(const AttentionCut& cut, int32_t head_dim) {
+  const int32_t bytes = kPanel * head_dim * static_cast<int32_t>(dtype_size(cut.dtype));
+  for (int32_t p = 0; p < kCutPages && cut.k[p] != nullptr; ++p) {
+    for (int32_t i = 0; i < bytes; i += 64) {
+      __builtin_prefetch(static_cast<const char*>(cut.k[p]) + i, 0, 2);
+      __builtin_prefetch(static_cast<const char*>(cut.v[p]) + i, 0, 2);
+    }
   }
 }
 
@@ -399,7 +357,8 @@ void attend_int8(const AttentionShape& shape, const AttentionCut& cut, const Att
   }
   Pages<float> wide;
   widen_cut(cut, keys, shape.head_dim, scratch, wide);
-  attend_tiles(shape, wide, next, rows, count, scratch);
+  if (next != nullptr) ask_for(*next, shape.head_dim);
+  attend_tiles(shape, cut, wide, nullptr, rows, count, scratch);
 }
 
 template <typename T>
@@ -410,7 +369,7 @@ void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const At
   } else {
     Pages<T> pages;
     typed_pages(cut, shape.head_dim, pages);
-    attend_tiles(shape, pages, next, rows, count, scratch);
+    attend_tiles(shape, cut, pages, next, rows, count, scratch);
   }
 }
 

@@ -36,9 +36,9 @@ struct AttentionRow {
 };
 
 struct AttentionCut {
-  const void* k[kCutPages];  // per page: [head_dim][16]; null beyond the last
-  const void* v[kCutPages];  // per page: [16][head_dim]
-  DType dtype;               // kBF16, kF32, or kI8 with scales (kv_storage.hpp)
+  const void* k[kCutPages];  // per page, as in kv_layout.hpp; null beyond the last
+  const void* v[kCutPages];
+  DType dtype;  // kBF16, kF32, or kI8 with scales (kv_storage.hpp)
 };
 
 struct AttentionShape {

@@ -14,6 +14,7 @@
 
 #include "cpu/attention_kernels.hpp"
 #include "cpu/bf16_pairs-inl.hpp"
+#include "cpu/kv_pairs-inl.hpp"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -42,31 +43,27 @@ constexpr int32_t kQueryStride = kMaxHeadDim + 16;
 constexpr int32_t kScoreStride = kCutKeys + 16;
 constexpr int32_t kOutputStride = kMaxHeadDim + 16;
 
-HWY_INLINE V load_f32(const float* p) { return hn::LoadU(F32(), p); }
-HWY_INLINE V load_f32(const uint16_t* p) {
-  const hn::Rebind<uint16_t, F32> d16;
-  const hn::Rebind<uint32_t, F32> d32;
-  return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, p))));
-}
-
 // Dims, or keys, of one step of a sum.
 template <typename T>
 inline constexpr int32_t kStep = 1;
+// Steps over elements that lie side by side in a page.
+template <typename T>
+inline constexpr int32_t kParts = kPair<T> / kStep<T>;
 
 template <typename T>
 HWY_INLINE V multiply_add(V x, V page, V sum) {
   return hn::MulAdd(x, page, sum);
 }
-// The next step's dims of the keys of a panel.
+// What the step number `part` multiplies of the elements that lie side by side at `from`.
 template <typename T>
-HWY_INLINE V load_dims(const T* from) {
-  return load_f32(from);
+HWY_INLINE V load_step(const T* from, int32_t part) {
+  return load_part(F32(), from, part);
 }
-// Dims of the next step's keys, which lie `stride` apart.
+
+// A last key that has none beside it: what lies there may be anything.
 template <typename T>
-HWY_INLINE V load_keys(const T* from, int32_t stride) {
-  static_cast<void>(stride);
-  return load_f32(from);
+HWY_INLINE V load_last_key(const T* from) {
+  return load_step(from, 0);
 }
 
 #if HWY_TARGET == HWY_AVX3
@@ -82,35 +79,21 @@ HWY_INLINE V multiply_add<Bf16Dots>(V x, V page, V sum) {
   return multiply_add_pairs(x, page, sum);
 }
 
-// 16 elements and the 16 that they are paired with, the first half of `words` and the second.
-HWY_INLINE V pair_halves(__m512i words) {
-  HWY_ALIGN static constexpr uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                    21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                    11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  return V{_mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), words))};
-}
-HWY_INLINE __m256i load_16(const Bf16Dots* from) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(from));
+template <>
+HWY_INLINE V load_step(const Bf16Dots* from, int32_t) {
+  return hn::LoadU(F32(), reinterpret_cast<const float*>(from));
 }
 template <>
-HWY_INLINE V load_dims(const Bf16Dots* from) {
-  return pair_halves(_mm512_loadu_si512(from));
-}
-template <>
-HWY_INLINE V load_keys(const Bf16Dots* from, int32_t stride) {
-  return pair_halves(
-      _mm512_inserti64x4(_mm512_castsi256_si512(load_16(from)), load_16(from + stride), 1));
-}
-// A last key that has none beside it: what lies there may be anything.
 HWY_INLINE V load_last_key(const Bf16Dots* from) {
-  return pair_halves(_mm512_zextsi256_si512(load_16(from)));
+  const hn::RebindToUnsigned<F32> bits;
+  const auto pairs = hn::LoadU(bits, reinterpret_cast<const uint32_t*>(from));
+  return hn::BitCast(F32(), hn::And(pairs, hn::Set(bits, 0xffffu)));
 }
 #endif
 
 // scores[row][...] = query[row] . key for the kVectors vectors of keys at keys[0], keys[1], ...
-// query: steps of each row. What is needed next lies at ahead[0], ... in the same shape; null:
-// nothing.
-template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+// query: steps of each row. What is needed next lies at ahead[0], ... in the same shape.
+template <int32_t kRows, int32_t kVectors, typename T>
 HWY_INLINE void score_tile(const float* query, const T* const* keys, const T* const* ahead,
                            int32_t head_dim, float* scores) {
   const F32 d;
@@ -122,17 +105,20 @@ HWY_INLINE void score_tile(const float* query, const T* const* keys, const T* co
   const T* next[kVectors];
   for (int32_t j = 0; j < kVectors; ++j) {
     at[j] = keys[j];
-    if (kAhead) next[j] = ahead[j];
+    next[j] = ahead[j];
   }
-  for (int32_t i = 0; i < head_dim / kStep<T>; ++i) {
-    V k[kVectors];
-    for (int32_t j = 0; j < kVectors; ++j) {
-      k[j] = load_dims(at[j] + i * kStep<T> * kPanel);
-      if (kAhead && j % kPanelVectors == 0) __builtin_prefetch(next[j] + i * kStep<T> * kPanel);
-    }
-    for (int32_t r = 0; r < kRows; ++r) {
-      const V q = hn::Set(d, query[r * kQueryStride + i]);
-      for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = multiply_add<T>(q, k[j], sums[r][j]);
+  for (int32_t i = 0; i < head_dim / kStep<T>; i += kParts<T>) {
+    const int32_t offset = i * kStep<T> * kPanel;
+    for (int32_t part = 0; part < kParts<T>; ++part) {
+      V k[kVectors];
+      for (int32_t j = 0; j < kVectors; ++j) {
+        k[j] = load_step(at[j] + offset, part);
+        if (part == 0 && j % kPanelVectors == 0) __builtin_prefetch(next[j] + offset);
+      }
+      for (int32_t r = 0; r < kRows; ++r) {
+        const V q = hn::Set(d, query[r * kQueryStride + i + part]);
+        for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = multiply_add<T>(q, k[j], sums[r][j]);
+      }
     }
   }
   for (int32_t r = 0; r < kRows; ++r) {
@@ -142,22 +128,23 @@ HWY_INLINE void score_tile(const float* query, const T* const* keys, const T* co
   }
 }
 
-template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
+template <int32_t kRows, int32_t kVectors, typename T>
 HWY_INLINE void score_vectors(const float* query, const T* const* keys, const T* const* ahead,
                               int32_t vectors, int32_t head_dim, float* scores) {
   while (vectors >= kVectors) {
-    score_tile<kRows, kVectors, kAhead, T>(query, keys, ahead, head_dim, scores);
+    score_tile<kRows, kVectors, T>(query, keys, ahead, head_dim, scores);
     keys += kVectors;
     ahead += kVectors;
     scores += kVectors * kLanes;
     vectors -= kVectors;
   }
   if constexpr (kVectors > kPanelVectors) {
-    score_vectors<kRows, kVectors / 2, kAhead, T>(query, keys, ahead, vectors, head_dim, scores);
+    score_vectors<kRows, kVectors / 2, T>(query, keys, ahead, vectors, head_dim, scores);
   }
 }
 
-// sums += the products of the weights of `keys` keys, steps of each row, with their values.
+// sums += the products of the weights of `keys` keys, steps of each row, with their values, of
+// which slots lie `stride` apart.
 template <int32_t kRows, int32_t kVectors, bool kAhead, typename T>
 HWY_INLINE void add_keys(const float* weights, const T* values, const T* ahead, int32_t stride,
                          int32_t keys, V (&sums)[kRows][kVectors]) {
@@ -168,25 +155,23 @@ HWY_INLINE void add_keys(const float* weights, const T* values, const T* ahead, 
       for (int32_t j = 0; j < kVectors; ++j) sums[r][j] = multiply_add<T>(p, v[j], sums[r][j]);
     }
   };
-  const int32_t steps = keys / kStep<T>;
-  for (int32_t i = 0; i < steps; ++i) {
-    V v[kVectors];
-    for (int32_t j = 0; j < kVectors; ++j) {
-      v[j] = load_keys(values + j * kLanes, stride);
-      for (int32_t k = 0; k < kStep<T>; ++k) {
-        if (kAhead && j % kPanelVectors == 0) __builtin_prefetch(ahead + k * stride + j * kLanes);
+  constexpr int32_t kVectorStride = kLanes * kPair<T>;
+  V v[kVectors];
+  for (int32_t key = 0; key + kPair<T> <= keys; key += kPair<T>) {
+    for (int32_t part = 0; part < kParts<T>; ++part) {
+      for (int32_t j = 0; j < kVectors; ++j) {
+        v[j] = load_step(values + j * kVectorStride, part);
+        if (kAhead && part == 0 && j % kPanelVectors == 0)
+          __builtin_prefetch(ahead + j * kVectorStride);
       }
+      add(weights++, v);
     }
-    values += kStep<T> * stride;
-    if (kAhead) ahead += kStep<T> * stride;
-    add(weights + i, v);
+    values += kPair<T> * stride;
+    if (kAhead) ahead += kPair<T> * stride;
   }
-  if constexpr (kStep<T> == 2) {
-    if (keys % 2 != 0) {
-      V v[kVectors];
-      for (int32_t j = 0; j < kVectors; ++j) v[j] = load_last_key(values + j * kLanes);
-      add(weights + steps, v);
-    }
+  if (keys % kPair<T> != 0) {
+    for (int32_t j = 0; j < kVectors; ++j) v[j] = load_last_key(values + j * kVectorStride);
+    add(weights, v);
   }
 }
 
@@ -235,8 +220,8 @@ HWY_INLINE void paged_output_tile(const float* weights, const PagedValues<T>& va
   const int32_t stride = values.stride;
   for (int32_t left = values.keys; left > 0;) {
     const int32_t keys = left < kPanel - slot ? left : kPanel - slot;
-    add_keys<kRows, kVectors, false, T>(weights, *page++ + slot * stride + dim, nullptr, stride,
-                                        keys, sums);
+    add_keys<kRows, kVectors, false, T>(weights, *page++ + slot * stride + dim * kPair<T>, nullptr,
+                                        stride, keys, sums);
     weights += keys / kStep<T>;
     left -= keys;
     slot = 0;
@@ -267,8 +252,8 @@ HWY_INLINE void output_vectors(const float* weights, const T* values, const T* a
                                float* outputs) {
   while (vectors >= kVectors) {
     output_tile<kRows, kVectors, kAhead, T>(weights, values, ahead, stride, keys, first, outputs);
-    values += kVectors * kLanes;
-    if (kAhead) ahead += kVectors * kLanes;
+    values += kVectors * kLanes * kPair<T>;
+    if (kAhead) ahead += kVectors * kLanes * kPair<T>;
     outputs += kVectors * kLanes;
     vectors -= kVectors;
   }

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
-namespace block_attention {
+#include "cpu/kv_layout.hpp"
 
-inline constexpr int32_t kKvPageSlots = 16;
+namespace block_attention {
 
 // Of the K or the V that begins at `part`: one scale for each slot.
 inline const float* int8_scales(const void* part, int32_t head_dim) {

@@ -58,12 +58,14 @@ CpuKvStorage::CpuKvStorage(const KvShape& shape, int32_t pages)
 
 float CpuKvStorage::key(PageId page, int32_t layer, int32_t kv_head, int32_t slot,
                         int32_t dim) const {
-  return element(k(page, layer, kv_head), shape_, dim * kPageTokens + slot, slot);
+  return element(k(page, layer, kv_head), shape_, key_index(kv_pair(shape_.dtype), slot, dim),
+                 slot);
 }
 
 float CpuKvStorage::value(PageId page, int32_t layer, int32_t kv_head, int32_t slot,
                           int32_t dim) const {
-  return element(v(page, layer, kv_head), shape_, slot * shape_.head_dim + dim, slot);
+  return element(v(page, layer, kv_head), shape_,
+                 value_index(kv_pair(shape_.dtype), shape_.head_dim, slot, dim), slot);
 }
 
 }  // namespace block_attention

@@ -1,23 +1,25 @@
 // The memory of a page pool on the CPU.
 //
-// A page is [layer][kv_head]{K: [head_dim][16 slots], V: [16 slots][head_dim]}, bf16, f32 or int8;
-// in int8 the float32 scales of the 16 slots stand behind K and behind V, one for each token and
-// head, fixed when it is written: its greatest magnitude over 127 (cpu/kv_int8.hpp). In K the 16
-// keys of a page lie side by side, so that scores are computed with keys in vector lanes; in V the
-// dims do. What one (layer, head) reads of a page is contiguous. The memory is reserved, not
-// touched: a page that was never written costs none.
+// A page is [layer][kv_head]{K: [head_dim][16 slots], V: [16 slots][head_dim]}, bf16 (of which
+// pairs lie side by side: cpu/kv_layout.hpp), f32 or int8; in int8 the float32 scales of the 16
+// slots stand behind K and behind V, one for each token and head, fixed when it is written: its
+// greatest magnitude over 127 (cpu/kv_int8.hpp). In K the 16 keys of a page lie side by side, so
+// that scores are computed with keys in vector lanes; in V the dims do. What one (layer, head)
+// reads of a page is contiguous. The memory is reserved, not touched: a page that was never written
+// costs none.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/kv_layout.hpp"
 #include "model/backend.hpp"
 
 namespace block_attention {
 
 class CpuKvStorage : public KvStorage {
  public:
-  static constexpr int32_t kPageTokens = 16;
+  static constexpr int32_t kPageTokens = kKvPageSlots;
 
   static size_t bytes_per_page(const KvShape& shape);
 
@@ -29,12 +31,12 @@ class CpuKvStorage : public KvStorage {
   size_t page_bytes() const override { return page_bytes_; }
   const KvShape& shape() const { return shape_; }
 
-  // K of one page, layer and kv head: element (dim, slot) at dim * 16 + slot.
+  // K of one page, layer and kv head: element (dim, slot) at key_index().
   void* k(PageId page, int32_t layer, int32_t kv_head) const {
     return static_cast<char*>(memory_.data()) + static_cast<size_t>(page) * page_bytes_ +
            static_cast<size_t>(int64_t{layer} * shape_.num_kv_heads + kv_head) * 2 * part_bytes_;
   }
-  // V: element (slot, dim) at slot * head_dim + dim.
+  // V: element (slot, dim) at value_index().
   void* v(PageId page, int32_t layer, int32_t kv_head) const {
     return static_cast<char*>(k(page, layer, kv_head)) + part_bytes_;
   }

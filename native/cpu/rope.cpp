@@ -25,6 +25,22 @@ HWY_INLINE uint16_t round_to_bf16(float value) {
   return static_cast<uint16_t>((nan ? bits | 0x400000u : rounded) >> 16);
 }
 
+// One token's values of bf16. Those of the other slot of a pair may be written by another thread
+// meanwhile, so nothing is written but these.
+HWY_INLINE void store_bf16(const float* k, const float* v, int32_t head_dim, int32_t slot,
+                           void* page_k, void* page_v) {
+  constexpr int32_t kPair = kv_pair(DType::kBF16);
+  HWY_ALIGN uint16_t keys[kMaxHeadDim];
+  HWY_ALIGN uint16_t values[kMaxHeadDim];
+  for (int32_t i = 0; i < head_dim; ++i) keys[i] = round_to_bf16(k[i]);
+  for (int32_t i = 0; i < head_dim; ++i) values[i] = round_to_bf16(v[i]);
+  uint16_t* to_k = static_cast<uint16_t*>(page_k) + key_index(kPair, slot, 0);
+  for (int32_t i = 0; i < head_dim; i += kPair)
+    __builtin_memcpy(to_k + key_index(kPair, 0, i), keys + i, kPair * sizeof(uint16_t));
+  uint16_t* to_v = static_cast<uint16_t*>(page_v) + value_index(kPair, head_dim, slot, 0);
+  for (int32_t i = 0; i < head_dim; ++i) to_v[i * kPair] = values[i];
+}
+
 }  // namespace
 
 void store(const float* k, const float* v, const float* rope, int32_t half, int32_t head_dim,
@@ -37,10 +53,7 @@ void store(const float* k, const float* v, const float* rope, int32_t half, int3
     int8_scales(page_v, head_dim)[slot] =
         store_int8(v, head_dim, static_cast<int8_t*>(page_v) + slot * head_dim, 1);
   } else if (dtype == DType::kBF16) {
-    uint16_t* to_k = static_cast<uint16_t*>(page_k) + slot;
-    uint16_t* to_v = static_cast<uint16_t*>(page_v) + slot * head_dim;
-    for (int32_t i = 0; i < head_dim; ++i) to_k[i * kPanel] = round_to_bf16(rotated[i]);
-    for (int32_t i = 0; i < head_dim; ++i) to_v[i] = round_to_bf16(v[i]);
+    store_bf16(rotated, v, head_dim, slot, page_k, page_v);
   } else {
     float* to_k = static_cast<float*>(page_k) + slot;
     float* to_v = static_cast<float*>(page_v) + slot * head_dim;

@@ -10,6 +10,7 @@
 #include "core/error.hpp"
 #include "cpu/attention_kernels.hpp"
 #include "cpu/kv_int8-inl.hpp"
+#include "cpu/kv_pairs-inl.hpp"
 #include "model/rope_angles.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -19,11 +20,11 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using F32 = hn::CappedTag<float, 16>;
 
-HWY_INLINE hn::Vec<F32> load_f32(const float* p) { return hn::LoadU(F32(), p); }
-HWY_INLINE hn::Vec<F32> load_f32(const uint16_t* p) {
-  const hn::Rebind<uint16_t, F32> d16;
-  const hn::Rebind<uint32_t, F32> d32;
-  return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, p))));
+// A dim of the keys from `slot` on.
+template <typename T>
+HWY_INLINE hn::Vec<F32> load_dim(const T* page, int32_t dim, int32_t slot) {
+  return load_part(F32(), page + key_index(kPair<T>, slot, dim / kPair<T> * kPair<T>),
+                   dim % kPair<T>);
 }
 
 // Keys lie side by side in a page, so 16 of them are rotated at once; then the page is transposed.
@@ -37,14 +38,15 @@ void rotate_keys(const T* page, int32_t slots, const float* rope, int32_t half, 
     const auto cos = hn::Set(d, rope[i]);
     const auto sin = hn::Set(d, rope[half + i]);
     for (int32_t j = 0; j < kPanel; j += lanes) {
-      const auto x1 = load_f32(page + i * kPanel + j);
-      const auto x2 = load_f32(page + (half + i) * kPanel + j);
+      const auto x1 = load_dim(page, i, j);
+      const auto x2 = load_dim(page, half + i, j);
       hn::Store(hn::NegMulAdd(x2, sin, hn::Mul(x1, cos)), d, rotated + i * kPanel + j);
       hn::Store(hn::MulAdd(x1, sin, hn::Mul(x2, cos)), d, rotated + (half + i) * kPanel + j);
     }
   }
-  for (int32_t i = 2 * half * kPanel; i < head_dim * kPanel; i += lanes) {
-    hn::Store(load_f32(page + i), d, rotated + i);
+  for (int32_t i = 2 * half; i < head_dim; ++i) {
+    for (int32_t j = 0; j < kPanel; j += lanes)
+      hn::Store(load_dim(page, i, j), d, rotated + i * kPanel + j);
   }
   for (int32_t slot = 0; slot < slots; ++slot) {
     for (int32_t i = 0; i < head_dim; ++i) out[slot * stride + i] = rotated[i * kPanel + slot];
@@ -54,19 +56,11 @@ void rotate_keys(const T* page, int32_t slots, const float* rope, int32_t half, 
 template <typename T>
 void copy_values(const T* page, int32_t slots, int32_t head_dim, float* out, int64_t stride) {
   const hn::CappedTag<float, 8> d;
-  const hn::Rebind<uint16_t, decltype(d)> d16;
-  const hn::Rebind<uint32_t, decltype(d)> d32;
   const int32_t lanes = static_cast<int32_t>(hn::Lanes(d));
   for (int32_t slot = 0; slot < slots; ++slot) {
-    for (int32_t i = 0; i < head_dim; i += lanes) {
-      const T* from = page + slot * head_dim + i;
-      if constexpr (sizeof(T) == 4) {
-        hn::StoreU(hn::LoadU(d, from), d, out + slot * stride + i);
-      } else {
-        const auto wide = hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, from)));
-        hn::StoreU(hn::BitCast(d, wide), d, out + slot * stride + i);
-      }
-    }
+    const T* from = page + slot / kPair<T> * kPair<T> * head_dim;
+    for (int32_t i = 0; i < head_dim; i += lanes)
+      hn::StoreU(load_part(d, from + i * kPair<T>, slot % kPair<T>), d, out + slot * stride + i);
   }
 }
 

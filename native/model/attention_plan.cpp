@@ -2,8 +2,21 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 
 namespace block_attention {
+namespace {
+
+// Numbers of fold tasks that are tried, about.
+constexpr int32_t kTrials = 8;
+
+template <typename Each>
+void for_each_fold(const AttentionTasks::Sequence& sequence, int32_t tokens, Each each) {
+  for (int32_t first = 0; first < sequence.rows; first += tokens)
+    each(first, std::min(tokens, sequence.rows - first));
+}
+
+}  // namespace
 
 int32_t AttentionTasks::cuts_of(int32_t length) const {
   return (length + limits_.cut_keys - 1) / limits_.cut_keys;
@@ -83,16 +96,36 @@ double AttentionTasks::cost(double keys, double rows) const {
 }
 
 // Tokens per fold task of the sequence such that none costs more than `most`, as far as
-// min_fold_rows allows.
-int32_t AttentionTasks::fold_tokens(const Sequence& sequence, double most) const {
+// min_fold_rows allows; or more of them, where fewer tasks are dealt out more evenly: each reads
+// all keys.
+int32_t AttentionTasks::fold_tokens(const Sequence& sequence, double most) {
   const int32_t group = limits_.group;
   const int32_t largest = std::max(1, limits_.max_fold_rows / group);
   const int32_t smallest = std::clamp((limits_.min_fold_rows + group - 1) / group, 1, largest);
   const double keys = std::max(1.0, visible_keys(sequence, sequence.rows - 1, 1));
   const auto affordable = static_cast<int32_t>(std::min(most / keys / group, 1e6));
   const int32_t tokens = std::clamp(affordable, smallest, largest);
-  const int32_t tasks = (sequence.rows + tokens - 1) / tokens;
-  return (sequence.rows + tasks - 1) / tasks;
+  const auto tasks_of = [&](int32_t size) { return (sequence.rows + size - 1) / size; };
+  const auto size_of = [&](int32_t tasks) { return (sequence.rows + tasks - 1) / tasks; };
+  const int32_t most_tasks = tasks_of(tokens);
+  int32_t best = most_tasks;
+  // With more tasks than that, one more or less makes no difference.
+  if (most_tasks * limits_.num_kv_heads < 2 * limits_.tasks_per_worker * limits_.workers) {
+    const int32_t fewest = tasks_of(largest);
+    const int32_t step = std::max(1, (most_tasks - fewest) / kTrials);
+    double least = std::numeric_limits<double>::infinity();
+    for (int32_t tasks = fewest; tasks <= most_tasks; tasks += step) {
+      costs_.clear();
+      for_each_fold(sequence, size_of(tasks), [&](int32_t first, int32_t count) {
+        costs_.push_back(cost(visible_keys(sequence, first, count), count * limits_.group));
+      });
+      const double load = makespan();
+      if (load >= least) continue;
+      least = load;
+      best = tasks;
+    }
+  }
+  return size_of(best);
 }
 
 void AttentionTasks::choose_split(Mode mode) {
@@ -166,16 +199,16 @@ void AttentionTasks::mark_unbalanced() {
   total *= limits_.num_kv_heads;
   const double share = total / limits_.workers;
   add_folds(total);
+  costs_.clear();
+  for (const Item& item : items_) costs_.push_back(item.cost);
   for (const Sequence& sequence : sequences_) {
     if (!sequence.split) continue;
     // Split already: many small tasks.
     const double part =
         cost(visible_keys(sequence, 0, sequence.rows), sequence.rows * limits_.group) /
         sequence.cuts;
-    for (int32_t cut = 0; cut < sequence.cuts; ++cut) items_.push_back({0, part});
+    for (int32_t cut = 0; cut < sequence.cuts; ++cut) costs_.push_back(part);
   }
-  std::sort(items_.begin(), items_.end(),
-            [](const Item& a, const Item& b) { return a.cost > b.cost; });
   if (makespan() > 1.1 * share) {
     for (size_t i = 0; i < folds_.size(); ++i) {
       const FoldTask& task = folds_[i];
@@ -190,13 +223,15 @@ void AttentionTasks::mark_unbalanced() {
   folds_.clear();
 }
 
-// The load of the busiest worker if the items, sorted by cost, are dealt out to whoever is free.
+// The load of the busiest worker if tasks of these costs, the costliest first, are dealt out to
+// whoever is free.
 double AttentionTasks::makespan() {
+  std::sort(costs_.begin(), costs_.end(), std::greater<>());
   loads_.assign(static_cast<size_t>(limits_.workers), 0.0);  // a heap, the smallest on top
-  for (const Item& item : items_) {
+  for (const double cost : costs_) {
     for (int32_t head = 0; head < limits_.num_kv_heads; ++head) {
       std::pop_heap(loads_.begin(), loads_.end(), std::greater<>());
-      loads_.back() += item.cost;
+      loads_.back() += cost;
       std::push_heap(loads_.begin(), loads_.end(), std::greater<>());
     }
   }
@@ -208,13 +243,11 @@ void AttentionTasks::add_folds(double total) {
   for (size_t s = 0; s < sequences_.size(); ++s) {
     const Sequence& sequence = sequences_[s];
     if (sequence.split || sequence.rows == 0) continue;
-    const int32_t tokens = fold_tokens(sequence, most);
-    for (int32_t first = 0; first < sequence.rows; first += tokens) {
-      const int32_t count = std::min(tokens, sequence.rows - first);
+    for_each_fold(sequence, fold_tokens(sequence, most), [&](int32_t first, int32_t count) {
       items_.push_back({static_cast<int32_t>(folds_.size()),
                         cost(visible_keys(sequence, first, count), count * limits_.group)});
       folds_.push_back({static_cast<int32_t>(s), first, count});
-    }
+    });
   }
 }
 

@@ -109,7 +109,7 @@ class AttentionTasks : public AttentionPlan {
   int32_t cuts_of(int32_t length) const;
   bool same_pages(const Segment& a, const Segment& b) const;
   double cost(double keys, double rows) const;
-  int32_t fold_tokens(const Sequence& sequence, double most) const;
+  int32_t fold_tokens(const Sequence& sequence, double most);
   void copy(const Step& step);
   void choose_split(Mode mode);
   void mark_shared();
@@ -130,7 +130,8 @@ class AttentionTasks : public AttentionPlan {
   std::vector<SplitTask> splits_;
   std::vector<MergeTask> merges_;
   std::vector<Item> items_;
-  std::vector<double> loads_;  // per worker, of a trial schedule
+  std::vector<double> costs_;  // of the tasks for one kv head, of a trial schedule
+  std::vector<double> loads_;  // its workers', or what sequences share
 };
 
 }  // namespace block_attention
