@@ -14,6 +14,7 @@ import { visiblePairs } from '#lib/engine/flops.js';
  * @property {number} bytes of each
  * @property {number} flops of each
  * @property {Product} product what they multiply
+ * @property {number} [exponentials] of float32, of each
  */
 
 /** Operations per value, as in bench/native/ops_bench.cpp. */
@@ -21,6 +22,12 @@ const RMS_NORM = 4;
 const ADD_RMS_NORM = 5;
 const SWIGLU = 5;
 const ROPE_STORE = 3;
+
+/**
+ * Of an exponential, as few as a polynomial good enough for weights in bf16 has: four multiply-adds. They go through the same
+ * multipliers as the products, so their times add up; what else a softmax takes may find other units idle.
+ */
+const EXPONENTIAL = 8;
 
 /**
  * Of an op that is not in it, nothing is counted: gathering, planning and sampling move what is in the caches.
@@ -82,6 +89,7 @@ export function finalStepWork(shape, { begin, rows, weightBytes, kvBytes, weight
         bytes: 2 * keysBefore(begin, first, window) * kv * kvBytes,
         flops: 4 * q * visiblePairs(first, count, window),
         product: kvProduct,
+        exponentials: numHeads * visiblePairs(first, count, window),
       };
     }),
     o: exceptLast(linear(q, hiddenSize)),
@@ -112,8 +120,11 @@ function keysBefore(end, first, window) {
  */
 export function floorOf(work, { readGBs, gflops }) {
   return work.reduce(
-    (sum, { calls, bytes, flops, product }) =>
-      sum + calls * Math.max(bytes / readGBs, flops / gflops[product]) * 1e-6,
+    (sum, { calls, bytes, flops, product, exponentials = 0 }) =>
+      sum +
+      calls *
+        Math.max(bytes / readGBs, flops / gflops[product] + (EXPONENTIAL * exponentials) / gflops.f32) *
+        1e-6,
     0,
   );
 }

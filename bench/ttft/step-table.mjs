@@ -45,7 +45,7 @@ export function stepTable(columns) {
       'Of the round of the median, by an engine that takes times.',
       limits === undefined
         ? 'No floors: the program that measures the limits of the machine is not here.'
-        : `Floor: bytes at ${number(limits.readGBs)} GB/s or operations at ${number(limits.gflops.f32)} (float32), ${number(limits.gflops.bf16)} (bf16) or ${number(limits.gflops.int8)} (int8) GFLOP/s, measured in this run; weights and pages come from memory, activations from the caches.`,
+        : `Floor: bytes at ${number(limits.readGBs)} GB/s or operations at ${number(limits.gflops.f32)} (float32), ${number(limits.gflops.bf16)} (bf16) or ${number(limits.gflops.int8)} (int8) GFLOP/s, measured in this run (of an exponential of attention four multiply-adds of float32); weights and pages come from memory, activations from the caches.`,
     ],
   };
 }

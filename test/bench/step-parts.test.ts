@@ -63,6 +63,7 @@ it('reads no keys that no row of a window sees', () => {
   // Row 20 sees 17 to 20: 3 of the keys in front. The last row, 24, sees 21 to 24: none.
   expect(attention?.map(({ bytes }) => bytes)).toEqual([2 * 3 * 6 * 2, 2 * 20 * 6 * 2, 0]);
   expect(attention?.map(({ flops }) => flops)).toEqual([4 * 12 * 20, 4 * 12 * 115, 4 * 12 * 4]);
+  expect(attention?.map(({ exponentials }) => exponentials)).toEqual([4 * 20, 4 * 115, 4 * 4]);
 });
 
 it('counts the operations that the engine counts', () => {
@@ -81,6 +82,8 @@ it('takes of each call what takes longer', () => {
   const flops = { calls: 1, bytes: 1e6, flops: 1e8, product: 'f32' } as const;
   expect(floorOf([bytes, flops], limits)).toBeCloseTo(2 * 1 + 1, 9);
   expect(floorOf([bytes, { ...flops, product: 'bf16' }], limits)).toBeCloseTo(2 * 1 + 0.5, 9);
+  // Four multiply-adds of float32 beside the products.
+  expect(floorOf([{ ...flops, product: 'bf16', exponentials: 1e7 }], limits)).toBeCloseTo(0.5 + 0.8, 9);
   expect(floorOf([], limits)).toBe(0);
 });
 
