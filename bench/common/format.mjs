@@ -34,9 +34,10 @@ export const tokenCount = (tokens) =>
  * Median, and in brackets the least and the greatest value where there are several.
  *
  * @param {import('./statistics.mjs').Summary} summary
+ * @param {(value: number) => string} [text] of one value
  */
-export function spread({ median, min, max, count }) {
-  return count === 1 ? number(median) : `${number(median)} (${number(min)}–${number(max)})`;
+export function spread({ median, min, max, count }, text = number) {
+  return count === 1 ? text(median) : `${text(median)} (${text(min)}–${text(max)})`;
 }
 
 /** @param {number} seconds "5 s", "3 min", "1.5 h" */

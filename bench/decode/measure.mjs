@@ -1,4 +1,4 @@
-// Tokens per second while decoding, by number of streams, in turns.
+// Tokens per second while decoding, by number of streams, in turns with the streaming rate of memory.
 import { randomTokens } from '../common/prompts.mjs';
 import { countedRounds, summary } from '../common/statistics.mjs';
 import { steadyRate, tokenTimes } from '../common/token-times.mjs';
@@ -13,6 +13,14 @@ const PROMPT_TOKENS = 64;
  * @typedef {object} Row
  * @property {number} streams
  * @property {Summary} rate tokens per second, all streams together
+ * @property {Summary} [share] weights' bytes per second, of the better of the streaming reads right before and right after; not
+ *   in records of old
+ */
+
+/**
+ * @typedef {object} Decoding
+ * @property {number} readGBs the fastest streaming read of all
+ * @property {Row[]} rows
  */
 
 /**
@@ -41,28 +49,41 @@ export async function decodeRate(engine, streams, tokens, random) {
  * @param {number} plan.tokens of each answer
  * @param {number} plan.rounds counted rounds
  * @param {number} plan.seconds most seconds in all; one round always ends
+ * @param {number} plan.stepBytes weights that one step reads
+ * @param {() => Promise<number>} plan.readGBs measures the streaming rate of memory
  * @param {() => number} plan.random
  * @param {Progress} progress
- * @returns {Promise<Row[]>}
+ * @returns {Promise<Decoding>}
  */
-export async function measureDecode(engine, { streams, tokens, rounds, seconds, random }, progress) {
+export async function measureDecode(engine, plan, progress) {
+  const { streams, tokens, rounds, seconds, stepBytes, random } = plan;
   progress.begin(rounds + 1);
   const begun = performance.now();
-  /** @type {number[][]} */
-  const rates = [];
+  /** @type {{ rate: number, share: number }[][]} */
+  const done = [];
+  let fastest = await plan.readGBs();
+  let before = fastest;
   do {
-    /** @type {number[]} */
+    /** @type {{ rate: number, share: number }[]} */
     const round = [];
     for (const count of streams) {
-      progress.show(`decode: round ${rates.length} of ${rounds}, ${count} streams`);
-      round.push(await decodeRate(engine, count, tokens, random));
+      progress.show(`decode: round ${done.length} of ${rounds}, ${count} streams`);
+      const rate = await decodeRate(engine, count, tokens, random);
+      const after = await plan.readGBs();
+      round.push({ rate, share: ((rate / count) * stepBytes) / 1e9 / Math.max(before, after) });
+      fastest = Math.max(fastest, after);
+      before = after;
     }
-    rates.push(round);
+    done.push(round);
     progress.add(1);
-  } while (rates.length <= rounds && performance.now() - begun < 1000 * seconds);
-  const counted = countedRounds(rates);
-  return streams.map((count, index) => ({
+  } while (done.length <= rounds && performance.now() - begun < 1000 * seconds);
+  const counted = countedRounds(done);
+  /** @param {number} index @param {'rate' | 'share'} what */
+  const summaryOf = (index, what) => summary(counted.map((round) => round[index]?.[what] ?? Number.NaN));
+  const rows = streams.map((count, index) => ({
     streams: count,
-    rate: summary(counted.map((round) => round[index] ?? Number.NaN)),
+    rate: summaryOf(index, 'rate'),
+    share: summaryOf(index, 'share'),
   }));
+  return { readGBs: fastest, rows };
 }

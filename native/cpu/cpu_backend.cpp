@@ -4,6 +4,7 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "core/error.hpp"
 #include "cpu/attention.hpp"
@@ -114,12 +115,14 @@ class CpuBackend final : public Backend, private PackedWeights {
     });
   }
   void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override {
+    const NextReads next = announced_reads(x.rows);
     if (weight.format() == WeightFormat::kInt8) {
-      int8_linear_.run(x, int8(weight), out);
+      int8_linear_.run(x, int8(weight), out, next);
     } else {
-      linear_.run(x, packed(weight), out);
+      linear_.run(x, packed(weight), out, next);
     }
   }
+  void announce(const LinearWeight& weight) override { announced_ = &weight; }
   void swiglu(const Tensor& gate_up, const Tensor& out) override {
     for_rows(out.rows, [&](int64_t row) {
       const float* gate = at(gate_up, row);
@@ -167,7 +170,7 @@ class CpuBackend final : public Backend, private PackedWeights {
               std::span<SampledToken> out) override {
     sampler_.sample(logits, rows, out);
   }
-  void begin_step() override {}
+  void begin_step() override { announced_ = nullptr; }
   void wait() override {}
   void finish_step() override {}
 
@@ -196,6 +199,14 @@ class CpuBackend final : public Backend, private PackedWeights {
     return static_cast<const CpuVector&>(weight).data();
   }
 
+  // Of the weight that was announced, once, if it will be read for as many rows.
+  NextReads announced_reads(int64_t rows) {
+    const LinearWeight* weight = std::exchange(announced_, nullptr);
+    if (weight == nullptr) return {};
+    if (weight->format() == WeightFormat::kInt8) return int8_linear_.reads(int8(*weight), rows);
+    return linear_.reads(packed(*weight), rows);
+  }
+
   template <typename Body>
   void for_rows(int64_t rows, Body body) {
     pool_.run((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
@@ -212,6 +223,7 @@ class CpuBackend final : public Backend, private PackedWeights {
   RmsNormKernels rms_norm_;
   SwigluKernels swiglu_;
   std::unique_ptr<CpuAttention> attention_;
+  const LinearWeight* announced_ = nullptr;
   bool has_int8_ = false;
 };
 

@@ -34,7 +34,10 @@ constexpr int kSums = 16;
 #endif
 static_assert(kGroupRows <= kInt8MostRows);
 
+// Panels computed at once for groups of `rows` rows. One row, which waits for memory, reads one
+// after the other: sums of groups are independent enough, and memory keeps up best with one stream.
 constexpr int tile_width(int64_t rows) {
+  if (rows == 1) return 1;
   if (rows * 4 * kVectors <= kSums) return 4;
   return rows * 2 * kVectors <= kSums ? 2 : 1;
 }

@@ -38,7 +38,8 @@ Int8LinearOp::Int8LinearOp(ThreadPool& pool, Isa isa, Int8Dot dot)
       ragged_(allocate_host_memory(static_cast<size_t>(pool.threads() * kRaggedFloats) *
                                    sizeof(float))) {}
 
-void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& out) {
+void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& out,
+                       const NextReads& next) {
   check_linear_shape(x, weight, out);
   const int64_t groups = int8_groups(weight.in_features());
   Int8Tile tile{};
@@ -55,7 +56,7 @@ void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& 
     tile.row_groups = ceil_div(tile.rows, kernels.group_rows);
     tile.out = out.f32() + row * out.stride;
     quantize(x.row_range(row, tile.rows), kernels, tile);
-    run_tiles(kernels, tile);
+    run_tiles(kernels, tile, next);
   }
 }
 
@@ -101,20 +102,34 @@ void Int8LinearOp::quantize(const Tensor& x, const Int8Kernels& kernels, const I
   });
 }
 
-void Int8LinearOp::run_tiles(const Int8Kernels& kernels, const Int8Tile& whole) {
-  const int64_t blocks = ceil_div(whole.row_groups, kBlockRows / kernels.group_rows);
-  const int64_t step = kernels.tile_panels(whole.rows);
-  const int64_t panels = panels_of(whole.out_features);
+NextReads Int8LinearOp::reads(const PackedInt8& weight, int64_t rows) const {
+  if (rows != 1) return {};
+  const int64_t panels = panels_of(weight.out_features());
+  const int64_t chunk = panels_per_task(panels, 1, int8_kernels(isa_, dot_, 1).tile_panels(1));
+  const int64_t panel_bytes = int8_groups(weight.in_features()) * kInt8Group * kPanelColumns;
+  return {reinterpret_cast<const char*>(weight.values()), ceil_div(panels, chunk),
+          static_cast<size_t>(chunk * panel_bytes), 1, 0};
+}
+
+int64_t Int8LinearOp::panels_per_task(int64_t panels, int64_t blocks, int64_t step) const {
   const int64_t fair = panels * blocks / (kTasksPerThread * pool_.threads());
-  const int64_t chunk = std::clamp(fair / step * step, step, std::max(step, kPanelsPerTask));
+  return std::clamp(fair / step * step, step, std::max(step, kPanelsPerTask));
+}
+
+void Int8LinearOp::run_tiles(const Int8Kernels& kernels, const Int8Tile& whole,
+                             const NextReads& next) {
+  const int64_t blocks = ceil_div(whole.row_groups, kBlockRows / kernels.group_rows);
+  const int64_t panels = panels_of(whole.out_features);
   float* ragged = static_cast<float*>(ragged_.data());
-  for_each_tile_part(pool_, whole.row_groups, blocks, panels, chunk,
-                     [&](const TilePart& part, int worker) {
-                       Int8Tile tile = whole;
-                       tile.part = part;
-                       tile.ragged = ragged + worker * kRaggedFloats;
-                       kernels.tile(tile);
-                     });
+  const auto run_part = [&](const TilePart& part, int worker) {
+    Int8Tile tile = whole;
+    tile.part = part;
+    tile.ragged = ragged + worker * kRaggedFloats;
+    kernels.tile(tile);
+  };
+  for_each_tile_part(pool_, whole.row_groups, blocks, panels,
+                     panels_per_task(panels, blocks, kernels.tile_panels(whole.rows)), run_part,
+                     next);
 }
 
 }  // namespace block_attention

@@ -20,15 +20,23 @@ class Int8LinearOp {
   Int8LinearOp(ThreadPool& pool, Isa isa, Int8Dot dot);
 
   // x [rows, in_features], out [rows, out_features], float32, strides at least the columns; they
-  // must not overlap. Throws Error(kInvalidArgument) if they do not fit the weight.
-  void run(const Tensor& x, const PackedInt8& weight, const Tensor& out);
+  // must not overlap. Throws Error(kInvalidArgument) if they do not fit the weight. `next`: what
+  // the run of tasks after this one reads.
+  void run(const Tensor& x, const PackedInt8& weight, const Tensor& out,
+           const NextReads& next = {});
+
+  // Where threads begin to read the weight for one row; for more, of which not every thread reads
+  // one stream, nothing.
+  NextReads reads(const PackedInt8& weight, int64_t rows) const;
 
  private:
   // For the activations of so many rows and groups of inputs.
   Int8Terms make_room(int64_t rows, int64_t groups);
   void quantize(const Tensor& x, const Int8Kernels& kernels, const Int8Tile& tile);
   // Shares out panels x row blocks over the pool.
-  void run_tiles(const Int8Kernels& kernels, const Int8Tile& whole);
+  void run_tiles(const Int8Kernels& kernels, const Int8Tile& whole, const NextReads& next);
+  // Panels of a task where `step` are computed at once.
+  int64_t panels_per_task(int64_t panels, int64_t blocks, int64_t step) const;
 
   ThreadPool& pool_;
   Isa isa_;

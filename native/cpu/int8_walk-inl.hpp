@@ -18,10 +18,13 @@ namespace block_attention::HWY_NAMESPACE {
 namespace {
 
 constexpr int64_t kColumns = 16;
-// Inputs that all panels of a tile are multiplied by before the next ones: so much of the
-// activations stays in the second-level cache.
-constexpr int64_t kInputBlock = 2048;
-static_assert(kInputBlock % kInt8Group == 0);
+// Groups of inputs that all panels of a tile are multiplied by before the next ones: so much of the
+// activations stays in the second-level cache. All of them for one row: what it needs stays anyway,
+// and a panel is read from end to end.
+constexpr int64_t kBlockGroups = 2048 / kInt8Group;
+inline int64_t block_groups(const Int8Tile& t) {
+  return t.rows == 1 ? int8_groups(t.in_features) : kBlockGroups;
+}
 // Software prefetch: how far a single pass over the weights looks ahead, in groups of inputs, and
 // how many passes share out the next block.
 constexpr int64_t kAheadGroups = 2;
@@ -73,7 +76,6 @@ struct BlockAt {
 template <class Kernel>
 void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t panels, float* out,
            int64_t out_stride) {
-  constexpr int64_t kBlockGroups = kInputBlock / kInt8Group;
   const int64_t groups = int8_groups(t.in_features);
   const auto values_at = [&](const BlockAt& place) {
     return t.values + (place.panel * groups + place.group) * kGroupBytes;
@@ -88,7 +90,7 @@ void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t pa
   m.values = values_at(at);
   m.scales = t.scales + (at.panel * groups + at.group) * kColumns;
   m.panel_groups = groups;
-  m.groups = left < kBlockGroups ? left : kBlockGroups;
+  m.groups = left < block_groups(t) ? left : block_groups(t);
   m.ahead_step = 64 / shares;
   m.ahead_turn = -1;
   m.ahead_then = nullptr;
@@ -143,8 +145,7 @@ void walk(const Int8Tile& t, int64_t width) {
     int64_t panels = width;
     while (panels > 1 && panels > left) panels /= 2;
     BlockAt next{at.panel + panels, at.group};
-    if (next.panel >= t.part.panel_to)
-      next = {t.part.panel_from, at.group + kInputBlock / kInt8Group};
+    if (next.panel >= t.part.panel_to) next = {t.part.panel_from, at.group + block_groups(t)};
     // Behind the last block: where this worker's next part most likely begins.
     const BlockAt after = next.group >= groups ? BlockAt{t.part.panel_to, 0} : next;
     if (at.panel == whole) {

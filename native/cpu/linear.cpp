@@ -17,6 +17,7 @@ constexpr int64_t kBlockRows = 192;
 // Rows repacked at once, which bounds the scratch memory; weights are read again for the next.
 constexpr int64_t kPassRows = 4 * kBlockRows;
 constexpr int64_t kPanelsPerTask = 8;
+constexpr int64_t kDirectPanelsPerTask = 4;
 constexpr int64_t kTasksPerThread = 8;
 
 constexpr int64_t kWideFloats = kMaxWidePanels * kSumBlock * kPanelColumns;
@@ -36,7 +37,8 @@ LinearOp::LinearOp(ThreadPool& pool, Isa isa)
       worker_scratch_(allocate_host_memory(static_cast<size_t>(pool.threads() * kWorkerFloats) *
                                            sizeof(float))) {}
 
-void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& out) {
+void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& out,
+                   const NextReads& next) {
   check_linear_shape(x, weight, out);
   LinearTile tile{};
   tile.panels = weight.panels();
@@ -50,14 +52,31 @@ void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& ou
     tile.groups = ceil_div(tile.rows, kernels_.group_rows);
     tile.out = out.f32() + row * out.stride;
     const Tensor rows = x.row_range(row, tile.rows);
-    if (tile.format == LinearFormat::kBF16Pairs && isa_ == Isa::kAmxBf16) {
+    if (by_amx(weight)) {
       run_amx(rows, tile);
     } else if (tile.rows <= kernels_.direct_rows) {
-      run_direct(rows, tile);
+      run_direct(rows, tile, next);
     } else {
       run_repacked(rows, tile);
     }
   }
+}
+
+bool LinearOp::by_amx(const PackedLinear& weight) const {
+  return weight.linear_format() == LinearFormat::kBF16Pairs && isa_ == Isa::kAmxBf16;
+}
+
+NextReads LinearOp::reads(const PackedLinear& weight, int64_t rows) const {
+  if (rows > kernels_.direct_rows || by_amx(weight)) return {};
+  const int64_t step = kernels_.tile_panels(rows);
+  const size_t run_bytes =
+      static_cast<size_t>(direct_run(weight.out_features(), step)) * weight.panel_bytes();
+  return {static_cast<const char*>(weight.panels()), pool_.threads(),
+          static_cast<size_t>(step) * run_bytes, step, run_bytes};
+}
+
+int64_t LinearOp::direct_run(int64_t out_features, int64_t step) const {
+  return out_features / kPanelColumns / (step * pool_.threads());
 }
 
 float* LinearOp::activations(int64_t count) {
@@ -69,7 +88,7 @@ float* LinearOp::activations(int64_t count) {
   return static_cast<float*>(activations_.data());
 }
 
-void LinearOp::run_direct(const Tensor& x, LinearTile tile) {
+void LinearOp::run_direct(const Tensor& x, LinearTile tile, const NextReads& next) {
   tile.x = x.f32();
   tile.x_stride = x.stride;
   if (tile.format == LinearFormat::kBF16Pairs) {
@@ -80,7 +99,14 @@ void LinearOp::run_direct(const Tensor& x, LinearTile tile) {
     tile.x = rounded;
     tile.x_stride = tile.steps;
   }
-  run_tiles(tile, 1, kernels_.tile_panels(tile.rows), kernels_.direct);
+  const int64_t step = kernels_.tile_panels(tile.rows);
+  // Every panel of a few that are computed at once is a stream of its own, and memory keeps up best
+  // with streams that go on for long: each thread's share of the weight is cut into as many runs.
+  tile.run = direct_run(tile.out_features, step);
+  const int64_t panels = ceil_div(tile.out_features, kPanelColumns);
+  const int64_t fair = panels / (kTasksPerThread * pool_.threads());
+  run_tiles(tile, 1, std::clamp(fair / step * step, step, std::max(step, kDirectPanelsPerTask)),
+            kernels_.direct, next);
 }
 
 void LinearOp::run_repacked(const Tensor& x, LinearTile tile) {
@@ -164,16 +190,16 @@ float* LinearOp::worker_scratch(int worker) {
 }
 
 void LinearOp::run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk,
-                         void (*kernel)(const LinearTile&)) {
+                         void (*kernel)(const LinearTile&), const NextReads& next) {
   const int64_t panels = ceil_div(whole.out_features, kPanelColumns);
-  for_each_tile_part(pool_, whole.groups, blocks, panels, chunk,
-                     [&](const TilePart& part, int worker) {
-                       LinearTile tile = whole;
-                       tile.part = part;
-                       tile.wide = worker_scratch(worker);
-                       tile.ragged = tile.wide + kWideFloats;
-                       kernel(tile);
-                     });
+  const auto run_part = [&](const TilePart& part, int worker) {
+    LinearTile tile = whole;
+    tile.part = part;
+    tile.wide = worker_scratch(worker);
+    tile.ragged = tile.wide + kWideFloats;
+    kernel(tile);
+  };
+  for_each_tile_part(pool_, whole.groups, blocks, panels, chunk, run_part, next);
 }
 
 }  // namespace block_attention

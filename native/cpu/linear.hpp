@@ -22,14 +22,23 @@ class LinearOp {
   LinearOp(ThreadPool& pool, Isa isa);
 
   // x [rows, in_features], out [rows, out_features], float32, strides at least the columns; they
-  // must not overlap. Throws Error(kInvalidArgument) if they do not fit the weight.
-  void run(const Tensor& x, const PackedLinear& weight, const Tensor& out);
+  // must not overlap. Throws Error(kInvalidArgument) if they do not fit the weight. `next`: what
+  // the run of tasks after this one reads.
+  void run(const Tensor& x, const PackedLinear& weight, const Tensor& out,
+           const NextReads& next = {});
+
+  // Where threads begin to read the weight, for few rows; for many, which do not wait for memory,
+  // nothing.
+  NextReads reads(const PackedLinear& weight, int64_t rows) const;
 
  private:
-  void run_direct(const Tensor& x, LinearTile tile);
+  void run_direct(const Tensor& x, LinearTile tile, const NextReads& next);
+  // Panels of a run (linear_kernels.hpp), for `step` panels at once.
+  int64_t direct_run(int64_t out_features, int64_t step) const;
   void run_repacked(const Tensor& x, LinearTile tile);
   void repack(const Tensor& x, const LinearTile& tile, float* packed);
   // By amx_bf16_kernels.hpp, whatever the rows.
+  bool by_amx(const PackedLinear& weight) const;
   void run_amx(const Tensor& x, LinearTile tile);
   void repack_for_amx(const Tensor& x, const LinearTile& tile, float* packed);
   float* worker_scratch(int worker);
@@ -37,7 +46,7 @@ class LinearOp {
   float* activations(int64_t count);
   // Shares out panels x row blocks over the pool.
   void run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk,
-                 void (*kernel)(const LinearTile&));
+                 void (*kernel)(const LinearTile&), const NextReads& next = {});
 
   ThreadPool& pool_;
   Isa isa_;

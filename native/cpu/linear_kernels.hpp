@@ -54,8 +54,10 @@ struct LinearTile {
   float* out;
   int64_t out_stride;
 
-  // What of it to compute.
+  // What of it to compute. Direct: panels that are computed at once lie `run` panels apart, if that
+  // is not 0, and parts number panels in the order in which they are computed.
   TilePart part;
+  int64_t run;
 
   // Per worker: kMaxWidePanels x kSumBlock x 16 floats, kMaxBlockRows x 16 floats.
   float* wide;

@@ -14,6 +14,16 @@
 
 namespace block_attention {
 
+// Where each worker will begin to read in a run of tasks to come: task i of `tasks` reads `runs`
+// runs of memory that begin `run_bytes` from each other, the first at begin + i * task_bytes.
+struct NextReads {
+  const char* begin = nullptr;
+  int64_t tasks = 0;
+  size_t task_bytes = 0;
+  int64_t runs = 0;
+  size_t run_bytes = 0;
+};
+
 class ThreadPool {
  public:
   // threads >= 1, the calling thread included. Throws Error(kInvalidArgument), and
@@ -32,8 +42,10 @@ class ThreadPool {
 
   // The same, where what a task needs lies behind what the one before needs: every worker gets
   // tasks that follow each other, and takes others from the ends of their runs when it is done with
-  // them.
-  void run_in_order(int64_t tasks, FunctionRef<void(int64_t task, int worker)> body);
+  // them. A worker that then waits for others asks for the beginning of what it will read next, so
+  // that memory does not stand still meanwhile; `next` may be anything, since asking never fails.
+  void run_in_order(int64_t tasks, FunctionRef<void(int64_t task, int worker)> body,
+                    const NextReads& next = {});
 
  private:
   using Body = FunctionRef<void(int64_t, int)>;
@@ -41,22 +53,32 @@ class ThreadPool {
   struct alignas(64) Lane {
     std::atomic<uint64_t> tasks{0};
   };
+  // What a worker will read next; its own alone.
+  struct alignas(64) Next {
+    const char* begin = nullptr;
+    int64_t runs = 0;
+    size_t run_bytes = 0;
+  };
 
   void work(int worker);
   void drain(int worker);
+  // Asks for what `worker` will read next for as long as `value` is, or is not, `old`.
+  void prefetch_next(int worker, const std::atomic<uint32_t>& value, uint32_t old, bool equal);
   void stop();
 
   std::vector<std::thread> workers_;
   std::vector<Lane> lanes_;
+  std::vector<Next> next_;
   // The run's number in the high half, how many of its tasks nobody has taken yet in the low one. A
   // task is taken by exchanging this word, so only while its run is the current one; body_ and
-  // tasks_ change only while nothing is left.
+  // tasks_ change only while nothing is left. They share a cache line with what workers look at
+  // while they wait: a line of another core can take longer than a small op.
   alignas(64) std::atomic<uint64_t> open_{0};
   std::atomic<Body*> body_{nullptr};
   std::atomic<uint32_t> tasks_{0};
-  alignas(64) std::atomic<uint32_t> done_{0};        // tasks of this run that have ended
-  alignas(64) std::atomic<uint32_t> generation_{0};  // what workers sleep on: counts runs
+  std::atomic<uint32_t> generation_{0};  // what workers sleep on: counts runs
   std::atomic<bool> stop_{false};
+  alignas(64) std::atomic<uint32_t> done_{0};  // tasks of this run that have ended
 };
 
 }  // namespace block_attention

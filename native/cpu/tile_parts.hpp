@@ -18,8 +18,9 @@ struct TilePart {
 
 // Calls `body` for `blocks` blocks of `row_groups` row groups, of nearly equal size, times runs of
 // at most `chunk` of `panels` panels, so that a worker's next part mostly lies behind its last one.
-// It must not throw.
+// It must not throw. `next`: what the run of tasks after this one reads.
 void for_each_tile_part(ThreadPool& pool, int64_t row_groups, int64_t blocks, int64_t panels,
-                        int64_t chunk, FunctionRef<void(const TilePart& part, int worker)> body);
+                        int64_t chunk, FunctionRef<void(const TilePart& part, int worker)> body,
+                        const NextReads& next);
 
 }  // namespace block_attention

@@ -137,6 +137,9 @@ class Backend {
   // out = x * weight^T + bias; out is an activation or float32. Tensors may be column views (stride
   // > cols).
   virtual void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) = 0;
+  // A hint: the linear op after the one that follows multiplies by `weight`. What is done with the
+  // one that follows may ask memory for it.
+  virtual void announce(const LinearWeight& weight) { static_cast<void>(weight); }
   // out = silu(gate) * up with gate_up = [gate | up]. (Shazeer 2020, eq. 6)
   virtual void swiglu(const Tensor& gate_up, const Tensor& out) = 0;
   // out[i] = x[rows[i]].

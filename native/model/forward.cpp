@@ -72,6 +72,7 @@ void Forward::run(const Step& step, std::span<const int32_t> output_sequences,
       backend_.add_rms_norm(residual, all_delta, *layer.input_norm, config_.rms_norm_eps,
                             all_normed);
     }
+    backend_.announce(*layer.o);
     backend_.linear(all_normed, *layer.qkv, qkv);
     backend_.rope_store(qkv, *plan_, {layer.q_norm.get(), layer.k_norm.get(), config_.rms_norm_eps},
                         index, kv_);
@@ -99,11 +100,16 @@ void Forward::run(const Step& step, std::span<const int32_t> output_sequences,
     const Tensor gate_up = activation(gate_up_, rows, 2 * int64_t{config_.intermediate_size});
     const Tensor hidden = activation(hidden_, rows, config_.intermediate_size);
     backend_.attention(q, *plan, index, kv_, config_.windows[static_cast<size_t>(index)], attended);
+    backend_.announce(*layer.gate_up);
     backend_.linear(attended, *layer.o, delta);
     backend_.add_rms_norm(residual, delta, *layer.post_attention_norm, config_.rms_norm_eps,
                           normed);
+    backend_.announce(*layer.down);
     backend_.linear(normed, *layer.gate_up, gate_up);
     backend_.swiglu(gate_up, hidden);
+    const bool last = index + 1 == config_.num_layers;
+    backend_.announce(last ? weights_.output()
+                           : *weights_.layers[static_cast<size_t>(index) + 1].qkv);
     backend_.linear(hidden, *layer.down, delta);
   }
 

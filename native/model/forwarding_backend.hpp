@@ -55,6 +55,7 @@ class ForwardingBackend : public Backend {
   void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override {
     backend_->linear(x, weight, out);
   }
+  void announce(const LinearWeight& weight) override { backend_->announce(weight); }
   void swiglu(const Tensor& gate_up, const Tensor& out) override { backend_->swiglu(gate_up, out); }
   void gather_rows(const Tensor& x, std::span<const int32_t> rows, const Tensor& out) override {
     backend_->gather_rows(x, rows, out);

@@ -272,6 +272,23 @@ TEST_P(Int8Test, RandomRaggedShapes) {
   }
 }
 
+TEST_P(Int8Test, ThreadsBeginToReadWithinTheWeight) {
+  for (int64_t outputs : {16 * 5 + 7, 1, 16 * 480}) {
+    const auto weight = pack(make_linear_source(rng_, DType::kBF16, {outputs}, 70, false));
+    EXPECT_EQ(op_.reads(*weight, 2).begin, nullptr);
+    const NextReads reads = op_.reads(*weight, 1);
+    EXPECT_EQ(reads.begin, reinterpret_cast<const char*>(weight->values()));
+    EXPECT_EQ(reads.runs, 1);
+    const int64_t panels = (outputs + 15) / 16;
+    const size_t panel_bytes = 2 * 64 * 16;
+    EXPECT_EQ(reads.task_bytes % panel_bytes, 0u);
+    // The last task may be shorter.
+    const size_t tasks = static_cast<size_t>(reads.tasks);
+    EXPECT_GE(tasks * reads.task_bytes, static_cast<size_t>(panels) * panel_bytes);
+    EXPECT_LT((tasks - 1) * reads.task_bytes, static_cast<size_t>(panels) * panel_bytes);
+  }
+}
+
 TEST_P(Int8Test, SingleElement) {
   check(make_linear_source(rng_, DType::kBF16, {1}, 1, false), 1, 0);
   check(make_linear_source(rng_, DType::kF32, {1, 1, 1}, 1, true), 1, 0);

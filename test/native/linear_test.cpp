@@ -192,6 +192,32 @@ TEST_P(LinearTest, RandomRaggedShapes) {
   }
 }
 
+// Where threads begin to read lies within the weight, for as many panels as are computed at once
+// each.
+TEST_P(LinearTest, ThreadsBeginToReadWithinTheWeight) {
+  for (DType dtype : {DType::kBF16, DType::kF32}) {
+    for (int64_t outputs : {16 * 5 + 7, 1, 16 * 48}) {
+      const LinearSource source = make_linear_source(rng_, dtype, {outputs}, 70, false);
+      const auto weight = pack(source);
+      EXPECT_EQ(op_.reads(*weight, 900).begin, nullptr);
+      for (int64_t rows = 1; rows <= 8; ++rows) {
+        const NextReads reads = op_.reads(*weight, rows);
+        if (isa() == Isa::kAmxBf16 && in_pairs(source)) {
+          EXPECT_EQ(reads.begin, nullptr);
+          continue;
+        }
+        EXPECT_EQ(reads.begin, weight->panels());
+        EXPECT_EQ(reads.tasks, pool_.threads());
+        const size_t panels = static_cast<size_t>(outputs / 16);
+        EXPECT_EQ(reads.run_bytes % weight->panel_bytes(), 0u);
+        EXPECT_EQ(reads.task_bytes, static_cast<size_t>(reads.runs) * reads.run_bytes);
+        EXPECT_LE(static_cast<size_t>(reads.tasks) * reads.task_bytes,
+                  panels * weight->panel_bytes());
+      }
+    }
+  }
+}
+
 TEST_P(LinearTest, SingleElement) {
   check(make_linear_source(rng_, DType::kBF16, {1}, 1, false), 1, 0);
   check(make_linear_source(rng_, DType::kF32, {1, 1, 1}, 1, true), 1, 0);

@@ -82,6 +82,25 @@ TEST(ThreadPoolTest, AWorkerThatIsDoneTakesFromTheEndOfAnothersTasks) {
   }
 }
 
+// Nobody reads what comes next, so it may lie anywhere: a weight may be gone by then.
+TEST(ThreadPoolTest, WhatIsReadNextMayBeAnywhere) {
+  for (int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    for (const uintptr_t address : {uintptr_t{64}, uintptr_t{1} << 46}) {
+      const NextReads next{reinterpret_cast<const char*>(address), 7, size_t{1} << 20, 4,
+                           size_t{1} << 40};
+      for (int64_t tasks : {1, 2, 40}) {
+        std::vector<int> times(static_cast<size_t>(tasks), 0);
+        for (int round = 0; round < 50; ++round) {
+          pool.run_in_order(
+              tasks, [&](int64_t task, int) { ++times[static_cast<size_t>(task)]; }, next);
+        }
+        ASSERT_EQ(times, std::vector<int>(static_cast<size_t>(tasks), 50));
+      }
+    }
+  }
+}
+
 TEST(ThreadPoolTest, AWorkerRunsOneTaskAtATime) {
   constexpr int kThreads = 6;
   ThreadPool pool(kThreads);
