@@ -73,15 +73,13 @@ export const peers = {
     const isa = chosenIsa(own.isa);
     // The short form installs nothing and starts nothing but this package.
     const engines = short ? [OURS] : [OURS, ...PEERS];
-    const memory = async () =>
+    const readGBs = async () =>
       short || !hasLimits('cpu')
         ? undefined
         : (await measureLimits({ device: 'cpu', threads, short })).readGBs;
 
     return withFiles(SMALL_SHAPE, SMALL_SCALE, dtypes, progress, (small) =>
       withFiles(shape, undefined, dtypes, progress, async (model) => {
-        progress.show('peers: the streaming rate of memory');
-        const before = await memory();
         const { started, leftOut } = await lineUp(
           {
             engines,
@@ -97,10 +95,8 @@ export const peers = {
         );
         try {
           if (isa !== undefined) for (const { engine, facts } of started) engine.checkHeld(facts, isa);
-          const figures = await measureFigures(started, plan, progress);
+          const figures = await measureFigures(started, { ...plan, readGBs }, progress);
           for (const { contender } of started) await contender.end();
-          const after = await memory();
-          const readGBs = before === undefined || after === undefined ? undefined : Math.max(before, after);
           const [own] = started.filter(({ engine }) => engine === OURS);
           if (own === undefined) throw new Error('this package itself could not take part');
           /** @type {Results} */
@@ -108,7 +104,6 @@ export const peers = {
             ours: OURS.name,
             ...(isa === undefined ? {} : { isa }),
             threads,
-            readGBs,
             contenders: started.map((one) => ({
               key: one.key,
               engine: one.engine.name,

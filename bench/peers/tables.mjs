@@ -23,7 +23,7 @@ import { summary } from '../common/statistics.mjs';
  * @property {string} ours name of the engine that the others are compared with
  * @property {HeldIsa} [isa] that all were held to
  * @property {number} threads
- * @property {number | undefined} readGBs the fastest streaming read, before or after
+ * @property {number} [readGBs] of older records: the fastest streaming read, before or after
  * @property {Taking[]} contenders
  * @property {{ name: string, reason: string }[]} leftOut
  * @property {Agreement[]} agreement
@@ -147,19 +147,24 @@ function alone({ figures, isa }, mine) {
 function decoding({ figures, contenders, readGBs, leftOut, threads }) {
   const rows = figures
     .filter(({ what }) => what === 'decode')
-    .flatMap(({ size, values }) =>
+    .flatMap(({ size, values, readGBs: reads }) =>
       contenders.flatMap(({ key, engine, weights, stepBytes }) => {
         const own = values[key];
         if (own === undefined) return [];
         const steps = summary(own).median / size;
         const rate = (steps * stepBytes) / 1e9;
+        const shares = reads?.[key]?.map((read, round) => (Number(own[round]) * stepBytes) / 1e9 / read);
         return [
           [
             `${engine} ${weights}, ${size} ${size === 1 ? 'stream' : 'streams'}`,
             number(1000 / steps),
             number(stepBytes / 1e6),
             number(rate),
-            readGBs === undefined ? '' : percent(rate / readGBs),
+            shares !== undefined
+              ? spread(summary(shares), percent)
+              : readGBs === undefined
+                ? ''
+                : percent(rate / readGBs),
           ],
         ];
       }),
@@ -169,11 +174,11 @@ function decoding({ figures, contenders, readGBs, leftOut, threads }) {
     columns: ['', 'ms per step', 'MB of weights', 'GB/s', 'of streaming read'],
     rows,
     notes: [
-      ...(readGBs === undefined
-        ? []
-        : [
-            `Fastest streaming read in the same run: ${number(readGBs)} GB/s. ${threads} ${threads === 1 ? 'thread' : 'threads'} each.`,
-          ]),
+      `${threads} ${threads === 1 ? 'thread' : 'threads'} each.`,
+      ...(figures.some(({ readGBs: reads }) => reads !== undefined)
+        ? ['Shares are of the better of two streaming reads, right before and right after.']
+        : []),
+      ...(readGBs === undefined ? [] : [`Fastest streaming read in the same run: ${number(readGBs)} GB/s.`]),
       ...leftOut.map(({ name, reason }) => `Left out: ${name}: ${reason}.`),
     ],
   };
