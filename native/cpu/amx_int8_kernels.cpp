@@ -9,15 +9,16 @@
 
 #include "cpu/int8_walk-inl.hpp"
 
-// One tile multiplication is one group of inputs, whose sums have scales of their own. So every
-// product leaves the tiles for memory, is scaled there and added to the totals: for 16 x 16 x 64
-// products the multiplier is busy for 16 cycles (2048 operations a cycle), while vectors convert,
-// scale and add 16 rows of sums, 48 operations on two ports: 24 cycles. That bounds this kernel, so
-// everything else is to take less, and the two are to go on side by side:
+// A product is one group of inputs, whose sums have scales of their own: two tile multiplications,
+// one for each half of the activations, which add to the same sums. Every product leaves the tiles
+// for memory, is scaled there and added to the totals: for 16 x 16 x 64 of them the multiplier is
+// busy for 2 x 16 cycles (2048 operations a cycle), while vectors convert, scale and add 16 rows of
+// sums, 48 operations on two ports: 24 cycles. Those bound this kernel, so everything else is to
+// take less, and the two are to go on side by side:
 //
-// - Two groups of rows times two panels. Four products then share two loads of either side (16
-//   lines a product instead of 32), and what streams from the second-level cache is 1 KiB a
-//   product.
+// - Two groups of rows times two panels. Four products then share two loads of weights and four of
+//   activations (24 lines a product instead of 48), and what streams from the second-level cache is
+//   1.5 KiB a product.
 // - Products of a group of rows are added in twos and over both panels, so that totals are loaded
 //   and stored half as often, and scales of rows loaded half as often: 3 loads (tile, sum, half a
 //   total, half a scale) and 1.5 stores (tile, half a total) for a row of a product, where 2 and 1
@@ -54,16 +55,9 @@ struct Step {
 using Totals = float[amx::kTileRows][kMostPanels * kColumns];
 
 // Tiles 0 to 3 are sums, 4 and 5 activations, 6 and 7 weights.
-template <int kRowGroup, int kPanel>
-HWY_INLINE void multiply_tile(Sums& sums) {
-  constexpr int kSums = kRowGroup * kMostPanels + kPanel;
-  amx::zero<kSums>();
-  amx::multiply_int8<kSums, 4 + kRowGroup, 6 + kPanel>();
-  amx::store<kSums>(sums[kPanel]);
-}
-
 template <int kRowGroup, int kPanels>
 HWY_INLINE void multiply_rows(const Micro& m, int64_t group, Step& step) {
+  constexpr int kSums = kRowGroup * kMostPanels;
   const RowGroup& x = m.x[kRowGroup];
   const int terms = x.rows_with_second[group] != 0 ? 2 : 1;
   for (int term = 0; term < terms; ++term) {
@@ -71,10 +65,17 @@ HWY_INLINE void multiply_rows(const Micro& m, int64_t group, Step& step) {
     const int64_t product = step.products++;
     step.input_scales[product] = inputs.scales + group * x.rows;
     step.weight_scales[product] = m.scales + group * kColumns;
-    // Rows of the tile behind the group's are whatever follows; nobody reads their sums.
-    amx::load<4 + kRowGroup>(inputs.values + group * x.rows * kInt8Group);
-    multiply_tile<kRowGroup, 0>(step.sums[product]);
-    if constexpr (kPanels > 1) multiply_tile<kRowGroup, 1>(step.sums[product]);
+    const char* values = inputs.values + group * x.rows * kInt8RowBytes;
+    amx::zero<kSums>();
+    if constexpr (kPanels > 1) amx::zero<kSums + 1>();
+    for (int64_t half = 0; half < kInt8RowBytes; half += kInt8Group) {
+      // Rows of the tile behind the group's are whatever follows; nobody reads their sums.
+      amx::load<4 + kRowGroup>(values + half, kInt8RowBytes);
+      amx::multiply_int8<kSums, 4 + kRowGroup, 6>();
+      if constexpr (kPanels > 1) amx::multiply_int8<kSums + 1, 4 + kRowGroup, 7>();
+    }
+    amx::store<kSums>(step.sums[product][0]);
+    if constexpr (kPanels > 1) amx::store<kSums + 1>(step.sums[product][1]);
   }
 }
 

@@ -1,6 +1,6 @@
-// AMX instructions on tiles of 16 rows of 64 bytes that lie in memory without gaps. As assembly,
-// since they are no part of what any target is compiled for (amx.hpp says whether they can be
-// used); volatile, which keeps them in order, since the compiler knows nothing of tile registers.
+// AMX instructions on tiles of 16 rows of 64 bytes. As assembly, since they are no part of what any
+// target is compiled for (amx.hpp says whether they can be used); volatile, which keeps them in
+// order, since the compiler knows nothing of tile registers.
 #pragma once
 
 #if defined(__x86_64__)
@@ -41,12 +41,10 @@ inline void zero() {
   asm volatile("tilezero %%tmm%c0" : : "i"(kTile));
 }
 
+// Rows are `stride` bytes apart.
 template <int kTile>
-inline void load(const void* from) {
-  asm volatile("tileloadd (%1,%2,1), %%tmm%c0"
-               :
-               : "i"(kTile), "r"(from), "r"(kRowBytes)
-               : "memory");
+inline void load(const void* from, int64_t stride = kRowBytes) {
+  asm volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(from), "r"(stride) : "memory");
 }
 
 template <int kTile>

@@ -58,8 +58,8 @@ class CpuBackend final : public Backend, private PackedWeights {
                          : isa_ == Isa::kAmxBf16    ? "amx with bf16"
                                                     : "avx";
 #endif
-    return std::string("cpu ") + family + (has_int8_ ? ", f32 and int8" : ", f32") + ", cuts of " +
-           std::to_string(kCutKeys) + " keys";
+    return std::string("cpu ") + family + (has_int8_ ? ", f32 and int8 by nine bits" : ", f32") +
+           ", cuts of " + std::to_string(kCutKeys) + " keys";
   }
   DType activation_dtype() const override { return DType::kF32; }
   DType kv_dtype(std::optional<DType> asked) const override {
@@ -74,10 +74,11 @@ class CpuBackend final : public Backend, private PackedWeights {
 
   std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts,
                                             std::span<const float> bias,
+                                            std::span<const float> input_norm,
                                             WeightFormat format) override {
     if (format == WeightFormat::kStored) return pack_linear(pool_, isa_, parts, bias);
     has_int8_ = true;
-    return pack_int8(pool_, isa_, best_int8_dot(isa_), parts, bias);
+    return pack_int8(pool_, isa_, best_int8_dot(isa_), parts, bias, input_norm);
   }
   std::unique_ptr<VectorWeight> make_vector(std::span<const float> values) override {
     return std::make_unique<CpuVector>(values);

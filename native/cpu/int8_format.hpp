@@ -1,14 +1,16 @@
 // How int8 weights and activations are kept, and how they are multiplied.
 //
-// Inputs come in groups of 64. A group of a weight's row has one scale, a bfloat16; a group of a
-// row of activations has one, a float32; both are the greatest magnitude of the group over 127 (the
-// bfloat16 rounded up), and values are rounded to nearest even. Products of a group are summed as
-// integers, which is exact, and the groups' sums are added in order:
+// Inputs come in groups of 64. A group of a weight's row has one scale, a bfloat16: the least one
+// that leaves no value beyond 127, or one of the next seven, whichever rounds the group best. A
+// group of a row of activations has one, a float32: the greatest magnitude over 254, since they
+// have nine bits, a sign and a magnitude, which costs products little and quarters what rounding
+// them does. Values are rounded to nearest even. Products of a group are summed as integers, which
+// is exact, and the groups' sums are added in order:
 //
 //   total = fma(float(sum of q_x * q_w) * scale_x, scale_w, total)
 //
 // A group of activations with an outlier, whose greatest magnitude says little of the others, has a
-// second term: what the first one left, in steps of 1/254 of its own, added right after it.
+// second term: what the first one left, in steps of 1/508 of its own, added right after it.
 //
 // so that every output element has the same bits whatever the rows of the call, the threads and,
 // where multiply-adds are fused, the instruction set. The bias comes last.
@@ -21,7 +23,16 @@
 namespace block_attention {
 
 inline constexpr int64_t kInt8Group = 64;
-inline constexpr float kInt8Max = 127.0f;
+inline constexpr int32_t kInt8Max = 127;
+// Of an activation: twice as much, so that it is the sum of two signed bytes.
+inline constexpr int32_t kInt8ActivationMax = 2 * kInt8Max;
+// Scales that are tried for a group of weights. Rounding errors of 64 values differ much from one
+// to the next, and the greatest of eight scales is at most 6% coarser than the least: together they
+// err as groups of 32 values with the least scale do (Q8_0). Twice as many gain nothing more.
+inline constexpr int32_t kInt8Scales = 8;
+// Errors are compared in such parts of a scale, as integers, so that every CPU makes the same
+// choice.
+inline constexpr float kInt8ErrorSteps = 1024.0f;
 // A group without a greater magnitude is all zero: its inverse scale could not be represented.
 inline constexpr float kInt8Smallest = 1e-30f;
 
@@ -32,19 +43,20 @@ inline constexpr float kInt8Smallest = 1e-30f;
 // tails.
 inline constexpr int64_t kInt8Outlier = 6;
 // Steps of a second term in one of the first.
-inline constexpr float kInt8SecondSteps = 254.0f;
+inline constexpr float kInt8SecondSteps = 2 * kInt8ActivationMax;
 
 // How many inputs one instruction multiplies and adds up, and so lie side by side.
 enum class Int8Dot : uint8_t {
-  // Two, widened to 16 bits: every CPU has that. Weights and activations are signed; activations
-  // are kept as 16 bits.
+  // Two, widened to 16 bits: every CPU has that. Activations are kept as words of 16 bits.
   kPairs,
-  // Four, unsigned by signed bytes (VNNI): weights are kept with 128 added, which the sum of a
-  // group begins with taking off.
+  // Four, unsigned by signed bytes (VNNI). An activation is kept as a byte of its magnitude and a
+  // byte of its sign, 0 or -1: its product is that of the magnitude with the exclusive or of weight
+  // and sign. Of a negative one this is the product with -weight - 1, so that the magnitudes of
+  // negative activations are added to the sum of a group.
   kQuads,
   // Four, signed bytes, for 16 rows and 16 features and a whole group at once (AMX, beside AVX-512
-  // alone). Products of few rows are made by the instruction of kQuads, from activations kept for
-  // it.
+  // alone). An activation is kept as two bytes, either of them half of it. Products of few rows are
+  // made by the instruction of kQuads, from activations kept for it.
   kAmx,
 };
 
@@ -52,8 +64,9 @@ enum class Int8Dot : uint8_t {
 Int8Dot best_int8_dot(Isa isa);
 
 constexpr int64_t dot_inputs(Int8Dot dot) { return dot == Int8Dot::kPairs ? 2 : 4; }
-// Bytes of one activation.
-constexpr int64_t activation_bytes(Int8Dot dot) { return dot == Int8Dot::kPairs ? 2 : 1; }
+// Of a group of a row of activations, however they are kept: 64 words (kPairs); magnitudes and
+// signs (kQuads), or either halves (kAmx), 64 bytes and 64 bytes.
+inline constexpr int64_t kInt8RowBytes = 2 * kInt8Group;
 
 constexpr int64_t int8_groups(int64_t in_features) {
   return (in_features + kInt8Group - 1) / kInt8Group;

@@ -63,8 +63,8 @@ void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& 
 Int8Terms Int8LinearOp::make_room(int64_t rows, int64_t groups) {
   const int64_t count = rows * groups;
   // Whole tiles are loaded, whatever lies behind the last rows.
-  const int64_t padding = dot_ == Int8Dot::kAmx ? kInt8MostRows * kInt8Group : 0;
-  const int64_t term_bytes = count * kInt8Group * activation_bytes(dot_) + padding;
+  const int64_t padding = dot_ == Int8Dot::kAmx ? kInt8MostRows * kInt8RowBytes : 0;
+  const int64_t term_bytes = count * kInt8RowBytes + padding;
   const int64_t scale_bytes = count * static_cast<int64_t>(sizeof(float));
   grow(values_, static_cast<size_t>(2 * term_bytes));
   grow(scales_, static_cast<size_t>(4 * scale_bytes));
@@ -80,15 +80,14 @@ Int8Terms Int8LinearOp::make_room(int64_t rows, int64_t groups) {
 
 void Int8LinearOp::quantize(const Tensor& x, const Int8Kernels& kernels, const Int8Tile& tile) {
   const int64_t groups = int8_groups(tile.in_features);
-  const int64_t group_bytes = kInt8Group * activation_bytes(kernels.inputs);
   const auto quantize_rows = int8_quantize_kernels(isa_, kernels.inputs).activations;
   const auto quantize_group = [&](int64_t row_group) {
     const int64_t begin = group_begin(tile.rows, tile.row_groups, row_group);
     const int64_t rows = group_begin(tile.rows, tile.row_groups, row_group + 1) - begin;
     const int64_t first = begin * groups;
     const auto at_group = [&](const Int8Rows& term) {
-      return Int8Rows{static_cast<char*>(term.values) + first * group_bytes, term.scales + first,
-                      term.starts + first};
+      return Int8Rows{term.values + first * kInt8RowBytes, term.scales + first,
+                      term.corrections + first};
     };
     quantize_rows(x.f32() + begin * x.stride, x.stride, rows, x.cols,
                   {at_group(tile.x.first), at_group(tile.x.second),

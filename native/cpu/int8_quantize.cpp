@@ -32,21 +32,19 @@ HWY_INLINE uint32_t greatest(const float* group) {
   return static_cast<uint32_t>(hn::GetLane(hn::MaxOfLanes(di, most)));
 }
 
-// Rounded to nearest even; a magnitude of at most 127 / inverse stays within 127.
+// Added to a float of less magnitude than 2^22 it leaves the nearest integer, halves to even, in
+// the last bits: faster than conversions, which have to mind numbers that are too large.
+constexpr float kRounder = 0x1.8p23f;
+
 HWY_INLINE void round_group(const float* group, float inverse, int32_t* values) {
   const D d;
   const DI di;
   const auto factor = hn::Set(d, inverse);
-  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(d)))
-    hn::Store(hn::NearestInt(hn::Mul(hn::Load(d, group + i), factor)), di, values + i);
-}
-
-HWY_INLINE int32_t sum_of(const int32_t* values) {
-  const DI di;
-  auto sum = hn::Zero(di);
-  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di)))
-    sum = hn::Add(sum, hn::Load(di, values + i));
-  return hn::GetLane(hn::SumOfLanes(di, sum));
+  const auto rounder = hn::Set(d, kRounder);
+  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(d))) {
+    const auto rounded = hn::Add(hn::Mul(hn::Load(d, group + i), factor), rounder);
+    hn::Store(hn::Sub(hn::BitCast(di, rounded), hn::BitCast(di, rounder)), di, values + i);
+  }
 }
 
 // A group's scale and integers, zero where they mean nothing.
@@ -55,9 +53,41 @@ struct Rounded {
   HWY_ALIGN int32_t values[kInt8Group];
 };
 
-// `kRoundScale`: to a bfloat16, upwards, so that no value passes 127.
-template <bool kRoundScale>
-HWY_INLINE void quantize(const float* group, Rounded& out) {
+// One of kInt8Scales bfloat16s, from `least` on. Sums of squares do not pass 2^24, so they are
+// exact in any order.
+static_assert(kInt8Group * (kInt8ErrorSteps / 2) * (kInt8ErrorSteps / 2) <= 0x1p24f);
+HWY_INLINE float best_scale(const float* group, const float* error_steps, float least) {
+  const D d;
+  const auto rounder = hn::Set(d, kRounder);
+  const auto nearest = [&](auto v) HWY_ATTR { return hn::Sub(hn::Add(v, rounder), rounder); };
+  uint32_t least_bits;
+  hwy::CopyBytes<4>(&least, &least_bits);
+  float best = least;
+  float least_error = float_of(kInfinity);
+  for (uint32_t i = 0; i < kInt8Scales; ++i) {
+    const float scale = float_of(least_bits + (i << 16));
+    const auto inverse = hn::Set(d, 1.0f / scale);
+    auto squares = hn::Zero(d);
+    HWY_UNROLL(4)
+    for (int64_t k = 0; k < kInt8Group; k += static_cast<int64_t>(hn::Lanes(d))) {
+      const auto exact = hn::Mul(hn::Load(d, group + k), inverse);
+      const auto rest = hn::Sub(exact, nearest(exact));
+      const auto error = nearest(hn::Mul(rest, hn::LoadU(d, error_steps + k)));
+      squares = hn::MulAdd(error, error, squares);
+    }
+    const float coarser = scale / least;
+    const float error = hn::GetLane(hn::SumOfLanes(d, squares)) * (coarser * coarser);
+    if (error < least_error) {
+      least_error = error;
+      best = scale;
+    }
+  }
+  return best;
+}
+
+// By a float32, or of weights by the bfloat16 that suits them best.
+template <bool kWeights>
+HWY_INLINE void quantize(const float* group, const float* error_steps, Rounded& out) {
   const uint32_t most = greatest(group);
   float inverse = 0;
   if (most >= kInfinity) {
@@ -65,11 +95,11 @@ HWY_INLINE void quantize(const float* group, Rounded& out) {
   } else if (float_of(most) < kInt8Smallest) {
     out.scale = 0;
   } else {
-    out.scale = float_of(most) / kInt8Max;
-    if (kRoundScale) {
+    out.scale = float_of(most) / (kWeights ? kInt8Max : kInt8ActivationMax);
+    if (kWeights) {
       uint32_t bits;
       hwy::CopyBytes<4>(&out.scale, &bits);
-      out.scale = float_of((bits + 0xffffu) & 0xffff0000u);
+      out.scale = best_scale(group, error_steps, float_of((bits + 0xffffu) & 0xffff0000u));
     }
     inverse = 1.0f / out.scale;
   }
@@ -123,25 +153,18 @@ HWY_INLINE void widen_group(const void* row, DType dtype, int64_t first, int64_t
   }
 }
 
-// out[i / dot_inputs][row][i % dot_inputs] = rows[row][i], with 128 added for kQuads.
-template <Int8Dot kDot>
+// out[i / kInputs][row][i % kInputs] = rows[row][i]
+template <int64_t kInputs>
 HWY_INLINE void interleave_rows(const int8_t (&rows)[kPanelColumns][kInt8Group], uint8_t* out) {
-  constexpr int64_t kInputs = dot_inputs(kDot);
-  using Word = hwy::UnsignedFromSize<kInputs>;
-  constexpr Word kOffset = kDot == Int8Dot::kQuads ? static_cast<Word>(0x80808080u) : Word{0};
-  for (int64_t i = 0; i < kInt8Group / kInputs; ++i) {
-    Word words[kPanelColumns];
-    for (int64_t row = 0; row < kPanelColumns; ++row) {
-      hwy::CopyBytes<kInputs>(rows[row] + i * kInputs, &words[row]);
-      words[row] ^= kOffset;
-    }
-    hwy::CopyBytes<sizeof(words)>(words, out + i * static_cast<int64_t>(sizeof(words)));
+  for (int64_t i = 0; i < kInt8Group; i += kInputs) {
+    for (int64_t row = 0; row < kPanelColumns; ++row)
+      hwy::CopyBytes<kInputs>(rows[row] + i, out + i * kPanelColumns + row * kInputs);
   }
 }
 
-template <Int8Dot kDot>
-void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
-                      uint16_t* scales) {
+template <int64_t kInputs>
+void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features,
+                      const float* error_steps, uint8_t* values, uint16_t* scales) {
   const DI di;
   const hn::Rebind<int8_t, DI> bytes;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(di));
@@ -153,7 +176,7 @@ void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, 
     for (int64_t column = 0; column < kPanelColumns; ++column) {
       if (column < panel.columns) {
         widen_group(panel.rows[column], dtype, first, left < kInt8Group ? left : kInt8Group, group);
-        quantize<true>(group, rounded);
+        quantize<true>(group, error_steps + first, rounded);
       } else {
         rounded = {};
       }
@@ -163,11 +186,12 @@ void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features, 
       for (int64_t i = 0; i < kInt8Group; i += lanes)
         hn::Store(hn::DemoteTo(bytes, hn::Load(di, rounded.values + i)), bytes, rows[column] + i);
     }
-    interleave_rows<kDot>(rows, values + first * kPanelColumns);
+    interleave_rows<kInputs>(rows, values + first * kPanelColumns);
   }
 }
 
-// The sum of squares says whether the greatest of `count` values, which is 127, is an outlier.
+// The sum of squares says whether the greatest of `count` values, which is kInt8ActivationMax, is
+// an outlier.
 HWY_INLINE bool has_outlier(const int32_t* values, int64_t count) {
   const DI di;
   auto squares = hn::Zero(di);
@@ -175,7 +199,8 @@ HWY_INLINE bool has_outlier(const int32_t* values, int64_t count) {
     const auto v = hn::Load(di, values + i);
     squares = hn::Add(squares, hn::Mul(v, v));
   }
-  return kInt8Outlier * kInt8Outlier * hn::GetLane(hn::SumOfLanes(di, squares)) < count * 127 * 127;
+  return kInt8Outlier * kInt8Outlier * hn::GetLane(hn::SumOfLanes(di, squares)) <
+         count * kInt8ActivationMax * kInt8ActivationMax;
 }
 
 // What `rounded` left of the group, in its own steps. The product is rounded before it is taken
@@ -193,26 +218,44 @@ HWY_INLINE void quantize_rest(const float* group, const Rounded& rounded, Rounde
   round_group(rest, kInt8SecondSteps / rounded.scale, out.values);
 }
 
+// Keeps a row's group at `out`, and gives what its sum lacks.
+template <Int8Dot kDot>
+HWY_INLINE int32_t keep(const int32_t* values, char* out) {
+  const DI di;
+  const hn::Rebind<int8_t, DI> narrow;
+  auto negative = hn::Zero(di);
+  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di))) {
+    const auto value = hn::Load(di, values + i);
+    if constexpr (kDot == Int8Dot::kPairs) {
+      const hn::Rebind<int16_t, DI> words;
+      hn::StoreU(hn::DemoteTo(words, value), words, reinterpret_cast<int16_t*>(out) + i);
+    } else {
+      int8_t* bytes = reinterpret_cast<int8_t*>(out) + i;
+      if constexpr (kDot == Int8Dot::kQuads) {
+        const hn::Rebind<uint8_t, DI> magnitudes;
+        const auto sign = hn::ShiftRight<31>(value);
+        const auto magnitude = hn::Abs(value);
+        negative = hn::Add(negative, hn::And(magnitude, sign));
+        hn::StoreU(hn::DemoteTo(magnitudes, magnitude), magnitudes,
+                   reinterpret_cast<uint8_t*>(bytes));
+        hn::StoreU(hn::DemoteTo(narrow, sign), narrow, bytes + kInt8Group);
+      } else {
+        const auto half = hn::ShiftRight<1>(value);
+        hn::StoreU(hn::DemoteTo(narrow, half), narrow, bytes);
+        hn::StoreU(hn::DemoteTo(narrow, hn::Sub(value, half)), narrow, bytes + kInt8Group);
+      }
+    }
+  }
+  return kDot == Int8Dot::kQuads ? hn::GetLane(hn::SumOfLanes(di, negative)) : 0;
+}
+
 // Group `group` of row `row` of `rows`.
 template <Int8Dot kDot>
 HWY_INLINE void store_row(const Rounded& rounded, int64_t group, int64_t row, int64_t rows,
                           const Int8Rows& out) {
-  // dot_inputs of kPairs and of kQuads are four bytes.
-  constexpr int64_t kBytes = kDot == Int8Dot::kAmx ? kInt8Group : 4;
-  constexpr int64_t kSteps = kInt8Group * activation_bytes(kDot) / kBytes;
-  using Value = hwy::SignedFromSize<activation_bytes(kDot)>;
-  const DI di;
-  const hn::Rebind<Value, DI> narrow;
-  HWY_ALIGN Value values[kInt8Group];
   const int64_t at = group * rows + row;
   out.scales[at] = rounded.scale;
-  out.starts[at] = kDot == Int8Dot::kQuads ? -128 * sum_of(rounded.values) : 0;
-  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di)))
-    hn::Store(hn::DemoteTo(narrow, hn::Load(di, rounded.values + i)), narrow, values + i);
-  const char* from = reinterpret_cast<const char*>(values);
-  char* target = static_cast<char*>(out.values) + (group * kSteps * rows + row) * kBytes;
-  for (int64_t i = 0; i < kSteps; ++i)
-    hwy::CopyBytes<kBytes>(from + i * kBytes, target + i * rows * kBytes);
+  out.corrections[at] = keep<kDot>(rounded.values, out.values + at * kInt8RowBytes);
 }
 
 template <Int8Dot kDot>
@@ -229,7 +272,7 @@ void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t 
       const int64_t left = in_features - index * kInt8Group;
       const int64_t count = left < kInt8Group ? left : kInt8Group;
       copy_group(x + row * stride + index * kInt8Group, count, group);
-      quantize<false>(group, first_term);
+      quantize<false>(group, nullptr, first_term);
       store_row<kDot>(first_term, index, row, rows, out.first);
       if (first_term.scale > 0 && has_outlier(first_term.values, count)) {
         quantize_rest(group, first_term, second_term);
@@ -238,6 +281,8 @@ void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t 
       }
     }
   }
+  if (kDot != Int8Dot::kAmx) return;
+  // Whole tiles are multiplied.
   const Rounded nothing = {};
   for (int64_t index = 0; index < groups; ++index) {
     const uint16_t with_second = out.rows_with_second[index];
@@ -248,17 +293,13 @@ void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t 
   }
 }
 
-void quantize_weights_pairs(const PanelRows& panel, DType dtype, int64_t in_features,
-                            uint8_t* values, uint16_t* scales) {
-  quantize_weights<Int8Dot::kPairs>(panel, dtype, in_features, values, scales);
+void quantize_weights_by_two(const PanelRows& panel, DType dtype, int64_t in_features,
+                             const float* error_steps, uint8_t* values, uint16_t* scales) {
+  quantize_weights<2>(panel, dtype, in_features, error_steps, values, scales);
 }
-void quantize_weights_quads(const PanelRows& panel, DType dtype, int64_t in_features,
-                            uint8_t* values, uint16_t* scales) {
-  quantize_weights<Int8Dot::kQuads>(panel, dtype, in_features, values, scales);
-}
-void quantize_weights_amx(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
-                          uint16_t* scales) {
-  quantize_weights<Int8Dot::kAmx>(panel, dtype, in_features, values, scales);
+void quantize_weights_by_four(const PanelRows& panel, DType dtype, int64_t in_features,
+                              const float* error_steps, uint8_t* values, uint16_t* scales) {
+  quantize_weights<4>(panel, dtype, in_features, error_steps, values, scales);
 }
 void quantize_activations_pairs(const float* x, int64_t stride, int64_t rows, int64_t in_features,
                                 const Int8Terms& out) {
@@ -281,14 +322,14 @@ namespace block_attention {
 
 Int8QuantizeKernels int8_quantize_kernels(Isa isa, Int8Dot dot) {
   if (dot == Int8Dot::kAmx) {
-    return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_amx),
+    return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_by_four),
             BLOCK_ATTENTION_KERNEL(isa, quantize_activations_amx)};
   }
   if (dot == Int8Dot::kQuads) {
-    return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_quads),
+    return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_by_four),
             BLOCK_ATTENTION_KERNEL(isa, quantize_activations_quads)};
   }
-  return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_pairs),
+  return {BLOCK_ATTENTION_KERNEL(isa, quantize_weights_by_two),
           BLOCK_ATTENTION_KERNEL(isa, quantize_activations_pairs)};
 }
 

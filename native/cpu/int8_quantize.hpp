@@ -14,16 +14,15 @@ namespace block_attention {
 
 // The activations of a group of rows, as the products read them.
 struct Int8Rows {
-  // For dot_inputs at a time (kAmx: a group), the rows side by side; activation_bytes each; whole
-  // groups of inputs.
-  void* values;
-  // Group by group, the rows side by side: the scale, and what the sum of the group begins with.
+  // Group by group, row by row: kInt8RowBytes.
+  char* values;
+  // Group by group, row by row: the scale, and what the sum of the group lacks (kQuads).
   float* scales;
-  int32_t* starts;
+  int32_t* corrections;
 };
 
-// Both terms, and for each group of inputs a bit for every row that has a second one. Where none
-// has, `second` is not written; else the other rows' are zero.
+// Both terms, and for each group of inputs a bit for every row that has a second one. The other
+// rows of `second` are not written, but for kAmx they are zero where a row of the group has one.
 struct Int8Terms {
   Int8Rows first;
   Int8Rows second;
@@ -34,9 +33,10 @@ struct Int8Terms {
 inline constexpr int64_t kInt8MostRows = 16;
 
 struct Int8QuantizeKernels {
-  // One panel of a weight; values are panel bytes, scales one for 64 of them.
-  void (*weights)(const PanelRows& panel, DType dtype, int64_t in_features, uint8_t* values,
-                  uint16_t* scales);
+  // One panel of a weight; values are panel bytes, scales one for 64 of them. `error_steps`: of
+  // each input of whole groups, what an error of one scale counts, at most kInt8ErrorSteps.
+  void (*weights)(const PanelRows& panel, DType dtype, int64_t in_features,
+                  const float* error_steps, uint8_t* values, uint16_t* scales);
   // Row i at x + i * stride; at most kInt8MostRows.
   void (*activations)(const float* x, int64_t stride, int64_t rows, int64_t in_features,
                       const Int8Terms& out);

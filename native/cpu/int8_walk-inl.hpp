@@ -37,7 +37,12 @@ constexpr int64_t kMostRowGroups = 2;
 struct Inputs {
   const char* values;
   const float* scales;
-  const int32_t* starts;
+  const int32_t* corrections;
+
+  // From row `row` on, counted over all groups.
+  HWY_INLINE Inputs row(int64_t row) const {
+    return {values + row * kInt8RowBytes, scales + row, corrections + row};
+  }
 };
 
 struct RowGroup {
@@ -102,11 +107,8 @@ void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t pa
   const auto row_group = [&](int64_t index) {
     const int64_t row = group_begin(t.rows, t.row_groups, index);
     const int64_t rows = group_begin(t.rows, t.row_groups, index + 1) - row;
-    const int64_t first_group = row * groups + at.group * rows;
     const auto inputs_of = [&](const Int8Rows& term) {
-      return Inputs{static_cast<const char*>(term.values) +
-                        first_group * kInt8Group * activation_bytes(Kernel::kDot),
-                    term.scales + first_group, term.starts + first_group};
+      return Inputs{term.values, term.scales, term.corrections}.row(row * groups + at.group * rows);
     };
     return RowGroup{rows,
                     {inputs_of(t.x.first), inputs_of(t.x.second)},

@@ -69,11 +69,13 @@ class PackedInt8 final : public LinearWeight {
   Buffer bias_;
 };
 
-// Stacks `parts` along the output features, quantises and packs them. Passes on what reading
-// throws; throws Error(kInvalidArgument) as pack_linear does, Error(kOutOfMemory).
+// Stacks `parts` along the output features, quantises and packs them. `input_norm` as in
+// Backend::make_linear: the larger an input, the less its weights are to err. Passes on what
+// reading throws; throws Error(kInvalidArgument) as pack_linear does, Error(kOutOfMemory).
 std::unique_ptr<PackedInt8> pack_int8(ThreadPool& pool, Isa isa, Int8Dot dot,
                                       std::span<const HostMatrix> parts,
-                                      std::span<const float> bias);
+                                      std::span<const float> bias,
+                                      std::span<const float> input_norm = {});
 
 // Of what packed() gave of a weight in the layout of `dot`. Passes on what reading throws; throws
 // Error(kOutOfMemory).

@@ -62,6 +62,7 @@ class CudaBackend final : public Backend {
 
   std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts,
                                             std::span<const float> bias,
+                                            std::span<const float> /*input_norm*/,
                                             WeightFormat format) override {
     if (format != WeightFormat::kStored) {
       throw Error(ErrorCode::kUnsupported,

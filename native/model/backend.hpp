@@ -112,9 +112,12 @@ class Backend {
 
   // Stacks `parts` along the output features ([q; k; v], [gate; up]) into one weight. All parts
   // have the same dtype and in_features; `bias` is empty or has one value per output feature.
-  // Throws Error(kUnsupported) for a format that the backend does not have.
+  // `input_norm`: the weight of the norm whose output it will multiply, which tells how large
+  // inputs are beside each other; empty: nothing is known. Throws Error(kUnsupported) for a format
+  // that the backend does not have.
   virtual std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts,
                                                     std::span<const float> bias,
+                                                    std::span<const float> input_norm,
                                                     WeightFormat format) = 0;
   virtual std::unique_ptr<VectorWeight> make_vector(std::span<const float> values) = 0;
   // Where int8 weights can be taken out as they are packed and given back (packed_weights.hpp);

@@ -25,8 +25,9 @@ class ForwardingBackend : public Backend {
 
   std::unique_ptr<LinearWeight> make_linear(std::span<const HostMatrix> parts,
                                             std::span<const float> bias,
+                                            std::span<const float> input_norm,
                                             WeightFormat format) override {
-    return backend_->make_linear(parts, bias, format);
+    return backend_->make_linear(parts, bias, input_norm, format);
   }
   std::unique_ptr<VectorWeight> make_vector(std::span<const float> values) override {
     return backend_->make_vector(values);

@@ -8,9 +8,10 @@
 namespace block_attention {
 namespace {
 
-// Of a product of which both sides are rounded: (2.4 / 127)^2 / 12 of its power for each, since the
-// greatest of 64 normal values is about 2.4 deviations.
-const double kRounding = 2.4 / 127 * std::sqrt(2.0 / 12);
+// Of a product of which both sides are rounded: (2.4 / 127)^2 / 12 of its power for the weights,
+// since the greatest of 64 normal values is about 2.4 deviations, and a quarter of it for the
+// activations, which have a bit more.
+const double kRounding = 2.4 / 127 * std::sqrt(1.25 / 12);
 
 // Of a head's vector: its length, and how long the part is that the matrix gives and rounding
 // spoils.

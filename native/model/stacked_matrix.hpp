@@ -18,6 +18,8 @@ struct StackedMatrix {
   // Stacked along the output features.
   std::vector<Part> parts;
   int64_t cols = 0;
+  // The norm whose output it multiplies, without ".weight"; empty: none.
+  std::string input_norm;
   // Of a table of embeddings apart from the LM head only rows are read.
   bool multiplied = true;
 

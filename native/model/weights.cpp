@@ -16,7 +16,7 @@ namespace {
 // Scores whose rounding error is greater, in nats, keep their layer's q, k and v in stored
 // precision. In the shipped model one layer of five passes it, and holds more than half of what
 // int8 would cost the whole model (docs/quantization.md).
-constexpr double kMostScoreError = 0.03;
+constexpr double kMostScoreError = 0.024;
 // A matrix in which single values rule the rounding of their groups more than this is kept as it is
 // stored (group_outliers.hpp): halfway between normal values and nothing but outliers.
 constexpr double kMostGroupOutliers = 1.65;
@@ -65,8 +65,11 @@ class Loader {
       return backend_.packed_weights()->restore_linear(kept(index, parts), bias);
     const bool int8 = format_ == WeightFormat::kInt8 && matrix.multiplied &&
                       files_.reader == nullptr && fit() && !has_outliers(matrix);
-    std::unique_ptr<LinearWeight> weight =
-        backend_.make_linear(parts, bias, int8 ? WeightFormat::kInt8 : WeightFormat::kStored);
+    const std::vector<float> input_norm =
+        matrix.input_norm.empty() ? std::vector<float>()
+                                  : source_.vector(matrix.input_norm + ".weight", matrix.cols);
+    std::unique_ptr<LinearWeight> weight = backend_.make_linear(
+        parts, bias, input_norm, int8 ? WeightFormat::kInt8 : WeightFormat::kStored);
     if (files_.writer != nullptr) {
       files_.writer->add(int8 ? backend_.packed_weights()->packed_view(*weight)
                               : std::span<const char>());

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 // To be raised with whatever gives the same model other packed bytes and is not in a layout's name
 // or in the rules: the rounding of weights (cpu/int8_quantize.cpp), what score_error() and
 // group_outliers() compute. WeightsCacheTest.TheBytesAreThoseOfTheVersion notices.
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 constexpr const char* kExtension = ".int8";
 

@@ -56,7 +56,7 @@ double error_of(float deviation, const std::vector<float>& bias, const std::vect
 
 TEST(ScoreErrorTest, GrowsWithTheLengthsOfQueriesAndKeys) {
   // q and k have a length of sqrt(64 x 256) x deviation.
-  const double expected = 2.4 / 127 / std::sqrt(6.0) * std::sqrt(2.0) * 256 * 0.01;
+  const double expected = 2.4 / 127 * std::sqrt(1.25 / 12) * std::sqrt(2.0) * 256 * 0.01;
   EXPECT_NEAR(error_of(0.1f, {}, {}), expected, 0.1 * expected);
   EXPECT_NEAR(error_of(0.2f, {}, {}), 4 * expected, 0.4 * expected);
 }

@@ -198,6 +198,7 @@ TEST_P(Int8QualityTest, CostsAtMostHalfAsMuchAgainAsQ8) {
   RecordProperty("int8_of_q8_0", std::to_string(int8 / q8));
   RecordProperty("int8_of_q8_0_weights_alone", std::to_string(int8 / weights_alone));
   EXPECT_LE(int8, kMostRatio * q8);
+  EXPECT_LE(int8, kMostRatio * weights_alone);
   EXPECT_GT(weights_alone, 0);
   // Matrices with outliers stay as they are stored (model/group_outliers.hpp); else there is a
   // cost.
