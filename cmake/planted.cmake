@@ -5,7 +5,8 @@
 # <found by> is a regular expression for what must be said of it. The kernel without a bug is one more, which nothing must
 # be said of.
 
-# The files of a kernel, in the order in which they are included; the driver test/native/cuda/planted/<kernel>.hpp runs it.
+# The files of a kernel, in the order in which they are included. The driver test/native/cuda/planted/<kernel>.hpp runs it and
+# says what is wrong with it; register.hpp behind it makes that a test.
 set(planted_files_linear_mma chunk_offset.cuh linear_mma.cuh)
 set(planted_files_rms_norm rms_norm.cu)
 set(planted_files_copy_pages copy_pages.cu)
@@ -45,6 +46,7 @@ function(plant_bug kernel name found_by file old new)
 #define PLANTED_NAME \"${kernel}_${name}\"
 #define PLANTED_FOUND_BY \"${found_by}\"
 ${includes}#include \"planted/${kernel}.hpp\"
+#include \"planted/register.hpp\"
 #undef PLANTED
 #undef PLANTED_NAME
 #undef PLANTED_FOUND_BY

@@ -18,9 +18,10 @@ export class Contender {
   /**
    * @param {string} command
    * @param {readonly string[]} args
+   * @param {Record<string, string>} [env] beside that of this process
    */
-  constructor(command, args) {
-    this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  constructor(command, args, env = {}) {
+    this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, ...env } });
     this.#child.stderr.setEncoding('utf8').on('data', (/** @type {string} */ text) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_CHARACTERS);
     });

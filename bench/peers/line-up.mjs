@@ -7,6 +7,7 @@ import { OURS } from './contenders.mjs';
 /** @import { Contender } from './contender.mjs' */
 /** @import { EngineSpec } from './contenders.mjs' */
 /** @import { WeightType } from './gguf-model.mjs' */
+/** @import { HeldIsa } from './held.mjs' */
 /** @import { Entry } from './measure.mjs' */
 /** @import { OpenOptions } from './serve.mjs' */
 
@@ -31,11 +32,12 @@ const REASON_CHARACTERS = 300;
  * @param {ModelFiles} plan.model
  * @param {number} plan.threads
  * @param {number} plan.positions
+ * @param {HeldIsa | undefined} plan.isa that all are held to
  * @param {readonly number[]} plan.prompt by which the fastest of several settings is found
  * @param {Progress} progress
  * @returns {Promise<{ started: Started[], leftOut: { name: string, reason: string }[] }>} started: with the model open
  */
-export async function lineUp({ engines, dtypes, small, model, threads, positions, prompt }, progress) {
+export async function lineUp({ engines, dtypes, small, model, threads, positions, isa, prompt }, progress) {
   /** @type {Started[]} */
   const started = [];
   /** @type {{ name: string, reason: string }[]} */
@@ -51,10 +53,10 @@ export async function lineUp({ engines, dtypes, small, model, threads, positions
     leftOut.push({ name, reason });
   };
 
-  const reference = await referenceTokens(small, threads);
+  const reference = await referenceTokens(small, threads, isa);
   for (const engine of engines) {
     try {
-      await engine.prepare();
+      await engine.prepare(isa);
     } catch (error) {
       leaveOut(engine.name, error);
       continue;
@@ -64,7 +66,7 @@ export async function lineUp({ engines, dtypes, small, model, threads, positions
       if (weights === undefined) continue;
       const key = `${engine.name} ${weights}`;
       progress.show(`peers: starting ${key}`);
-      const contender = engine.start();
+      const contender = engine.start(isa);
       try {
         /** @param {ModelFiles} files @returns {OpenOptions} */
         const options = ({ folder, gguf }) => ({
@@ -103,10 +105,11 @@ export async function lineUp({ engines, dtypes, small, model, threads, positions
 /**
  * @param {ModelFiles} small
  * @param {number} threads
+ * @param {HeldIsa | undefined} isa
  * @returns {Promise<FirstToken[]>} of block-attention with bf16 weights
  */
-async function referenceTokens({ folder }, threads) {
-  const contender = OURS.start();
+async function referenceTokens({ folder }, threads, isa) {
+  const contender = OURS.start(isa);
   try {
     const options = { model: folder, dtype: /** @type {const} */ ('bf16'), threads, positions: 256 };
     await contender.ask({ do: 'open', options });

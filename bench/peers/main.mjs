@@ -12,6 +12,7 @@ import { hasLimits, measureLimits } from '../kernels/limits.mjs';
 import { SMALL_SCALE, SMALL_SHAPE } from './agreement.mjs';
 import { OURS, PEERS } from './contenders.mjs';
 import { writeGgufModel } from './gguf-model.mjs';
+import { HELD_ISAS } from './held.mjs';
 import { lineUp } from './line-up.mjs';
 import { measureFigures, positionsOf } from './measure.mjs';
 import { peersTables } from './tables.mjs';
@@ -21,6 +22,7 @@ import { peersTables } from './tables.mjs';
 /** @import { Progress } from '../common/progress.mjs' */
 /** @import { Shape } from '../common/random-model.mjs' */
 /** @import { WeightType } from './gguf-model.mjs' */
+/** @import { HeldIsa } from './held.mjs' */
 /** @import { ModelFiles, Started } from './line-up.mjs' */
 /** @import { Results } from './tables.mjs' */
 
@@ -43,6 +45,10 @@ export const peers = {
   summary:
     'beside node-llama-cpp (installed on demand) and transformers (where it is): TTFT, decoding, loading',
   options: {
+    isa: {
+      type: 'string',
+      help: 'avx2: all are held to it, on a CPU that has more; the best of each unless said',
+    },
     dtype: { type: 'string', help: 'T,T: types of weights, bf16 and int8; both unless said' },
     lengths: { type: 'string', help: 'L,L,…: prompt tokens; 50,512,2K unless said' },
     streams: { type: 'string', help: 'N,N,…: answers at once, up to 8; 1,8 unless said' },
@@ -64,17 +70,16 @@ export const peers = {
     };
     if (plan.streams.some((count) => count > 8)) throw new UsageError('--streams: at most 8');
     const dtypes = chosenDtypes(own.dtype);
+    const isa = chosenIsa(own.isa);
     // The short form installs nothing and starts nothing but this package.
     const engines = short ? [OURS] : [OURS, ...PEERS];
-    const memory = async () =>
+    const readGBs = async () =>
       short || !hasLimits('cpu')
         ? undefined
         : (await measureLimits({ device: 'cpu', threads, short })).readGBs;
 
     return withFiles(SMALL_SHAPE, SMALL_SCALE, dtypes, progress, (small) =>
       withFiles(shape, undefined, dtypes, progress, async (model) => {
-        progress.show('peers: the streaming rate of memory');
-        const before = await memory();
         const { started, leftOut } = await lineUp(
           {
             engines,
@@ -82,23 +87,23 @@ export const peers = {
             small,
             model,
             threads,
+            isa,
             positions: positionsOf({ ...plan, lengths: [...plan.lengths, TRIAL_TOKENS] }),
             prompt: [...randomTokens(TRIAL_TOKENS, shape.vocabSize, random)],
           },
           progress,
         );
         try {
-          const figures = await measureFigures(started, plan, progress);
+          if (isa !== undefined) for (const { engine, facts } of started) engine.checkHeld(facts, isa);
+          const figures = await measureFigures(started, { ...plan, readGBs }, progress);
           for (const { contender } of started) await contender.end();
-          const after = await memory();
-          const readGBs = before === undefined || after === undefined ? undefined : Math.max(before, after);
           const [own] = started.filter(({ engine }) => engine === OURS);
           if (own === undefined) throw new Error('this package itself could not take part');
           /** @type {Results} */
           const results = {
             ours: OURS.name,
+            ...(isa === undefined ? {} : { isa }),
             threads,
-            readGBs,
             contenders: started.map((one) => ({
               key: one.key,
               engine: one.engine.name,
@@ -153,6 +158,14 @@ function chosenDtypes(text) {
     if (dtype === undefined) throw new UsageError(`--dtype ${name}: there are ${DTYPES.join(', ')}`);
     return dtype;
   });
+}
+
+/** @param {string | undefined} text @returns {HeldIsa | undefined} */
+function chosenIsa(text) {
+  const isa = HELD_ISAS.find((known) => known === text);
+  if (text !== undefined && isa === undefined)
+    throw new UsageError(`--isa ${text}: there is ${HELD_ISAS.join(', ')}`);
+  return isa;
 }
 
 /** @typedef {ModelFiles & { fileBytes: number, ggufStepBytes: Partial<Record<WeightType, number>> }} Files */

@@ -22,6 +22,8 @@ import { steadyRate } from '../common/token-times.mjs';
  * @property {'load' | 'ttft' | 'decode'} what ms, ms, and tokens per second of all streams together
  * @property {number} size prompt tokens of `ttft`, streams of `decode`
  * @property {Record<string, number[]>} values by the contender's key
+ * @property {Record<string, number[]>} [readGBs] of `decode` with one stream: the better of the streaming reads of memory right
+ *   before and right after
  */
 
 /**
@@ -33,6 +35,7 @@ import { steadyRate } from '../common/token-times.mjs';
  * @property {number} seconds most seconds for one figure; one round always ends
  * @property {number} vocabSize
  * @property {() => number} random
+ * @property {() => Promise<number | undefined>} readGBs measures the streaming rate of memory, where that can be done
  */
 
 const DECODE_PROMPT_TOKENS = 64;
@@ -85,27 +88,40 @@ export async function measureFigures(entries, plan, progress) {
   const results = [];
   for (const { what, size, work, taking, turn } of figures) {
     const begun = performance.now();
-    /** @type {Record<string, number>[]} */
+    const readGBs = what === 'decode' && size === 1 ? plan.readGBs : () => Promise.resolve(undefined);
+    /** @type {Record<string, { value: number, readGBs: number | undefined }>[]} */
     const done = [];
+    let before = await readGBs();
     do {
-      /** @type {Record<string, number>} */
+      /** @type {Record<string, { value: number, readGBs: number | undefined }>} */
       const round = {};
       // The same tokens for all of a round; who begins changes from round to round.
       const measure = turn();
       for (let place = 0; place < taking.length; place++) {
         const entry = /** @type {Entry} */ (taking[(place + done.length) % taking.length]);
         progress.show(`peers: ${what} ${size || ''}, round ${done.length} of ${rounds}, ${entry.key}`);
-        round[entry.key] = await measure(entry);
+        const value = await measure(entry);
+        const after = await readGBs();
+        const both = before === undefined || after === undefined ? undefined : Math.max(before, after);
+        round[entry.key] = { value, readGBs: both };
+        before = after;
         progress.add(work);
       }
       done.push(round);
     } while (done.length <= rounds && performance.now() - begun < 1000 * seconds);
     progress.add((rounds + 1 - done.length) * work * taking.length);
     const counted = countedRounds(done);
-    const values = Object.fromEntries(
-      taking.map(({ key }) => [key, counted.map((round) => round[key] ?? Number.NaN)]),
-    );
-    results.push({ what, size, values });
+    /** @param {'value' | 'readGBs'} of */
+    const byKey = (of) =>
+      Object.fromEntries(
+        taking.map(({ key }) => [key, counted.map((round) => round[key]?.[of] ?? Number.NaN)]),
+      );
+    results.push({
+      what,
+      size,
+      values: byKey('value'),
+      ...(before === undefined ? {} : { readGBs: byKey('readGBs') }),
+    });
   }
   return results;
 }

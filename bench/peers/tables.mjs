@@ -4,6 +4,7 @@ import { summary } from '../common/statistics.mjs';
 
 /** @import { Table } from '../common/table.mjs' */
 /** @import { WeightType } from './gguf-model.mjs' */
+/** @import { HeldIsa } from './held.mjs' */
 /** @import { Figure } from './measure.mjs' */
 /** @import { Agreement } from './agreement.mjs' */
 
@@ -20,8 +21,9 @@ import { summary } from '../common/statistics.mjs';
 /**
  * @typedef {object} Results
  * @property {string} ours name of the engine that the others are compared with
+ * @property {HeldIsa} [isa] that all were held to
  * @property {number} threads
- * @property {number | undefined} readGBs the fastest streaming read, before or after
+ * @property {number} [readGBs] of older records: the fastest streaming read, before or after
  * @property {Taking[]} contenders
  * @property {{ name: string, reason: string }[]} leftOut
  * @property {Agreement[]} agreement
@@ -64,7 +66,7 @@ export function peersTables(results) {
  * @param {Taking} theirs
  * @returns {Table}
  */
-function comparison({ figures, agreement }, own, theirs) {
+function comparison({ figures, agreement, isa }, own, theirs) {
   const rows = figures.flatMap(({ what, size, values }) => {
     const [a, b] = [values[own.key], values[theirs.key]];
     if (a === undefined || b === undefined) return [];
@@ -83,7 +85,7 @@ function comparison({ figures, agreement }, own, theirs) {
   });
   const same = agreement.find(({ key }) => key === theirs.key);
   return {
-    title: `${own.engine} ${own.weights} and ${theirs.engine} ${theirs.weights}: median (least–greatest)`,
+    title: `${own.engine} ${own.weights} and ${theirs.engine} ${theirs.weights}${isa === undefined ? '' : `, both held to ${isa}`}: median (least–greatest)`,
     columns: ['', own.engine, theirs.engine, 'times faster', 'bar', ''],
     rows,
     notes: [
@@ -122,9 +124,9 @@ function agreementNote({ prompts, sameTokens, largestDifference }, { engine, wei
 }
 
 /** @param {Results} results @param {readonly Taking[]} mine @returns {Table} */
-function alone({ figures }, mine) {
+function alone({ figures, isa }, mine) {
   return {
-    title: 'No peer took part: median (least–greatest)',
+    title: `No peer took part${isa === undefined ? '' : `, held to ${isa}`}: median (least–greatest)`,
     columns: ['', ...mine.map(({ engine, weights }) => `${engine} ${weights}`)],
     rows: figures.map(({ what, size, values }) => [
       FIGURES[what].name(size),
@@ -145,19 +147,24 @@ function alone({ figures }, mine) {
 function decoding({ figures, contenders, readGBs, leftOut, threads }) {
   const rows = figures
     .filter(({ what }) => what === 'decode')
-    .flatMap(({ size, values }) =>
+    .flatMap(({ size, values, readGBs: reads }) =>
       contenders.flatMap(({ key, engine, weights, stepBytes }) => {
         const own = values[key];
         if (own === undefined) return [];
         const steps = summary(own).median / size;
         const rate = (steps * stepBytes) / 1e9;
+        const shares = reads?.[key]?.map((read, round) => (Number(own[round]) * stepBytes) / 1e9 / read);
         return [
           [
             `${engine} ${weights}, ${size} ${size === 1 ? 'stream' : 'streams'}`,
             number(1000 / steps),
             number(stepBytes / 1e6),
             number(rate),
-            readGBs === undefined ? '' : percent(rate / readGBs),
+            shares !== undefined
+              ? spread(summary(shares), percent)
+              : readGBs === undefined
+                ? ''
+                : percent(rate / readGBs),
           ],
         ];
       }),
@@ -167,11 +174,11 @@ function decoding({ figures, contenders, readGBs, leftOut, threads }) {
     columns: ['', 'ms per step', 'MB of weights', 'GB/s', 'of streaming read'],
     rows,
     notes: [
-      ...(readGBs === undefined
-        ? []
-        : [
-            `Fastest streaming read in the same run: ${number(readGBs)} GB/s. ${threads} ${threads === 1 ? 'thread' : 'threads'} each.`,
-          ]),
+      `${threads} ${threads === 1 ? 'thread' : 'threads'} each.`,
+      ...(figures.some(({ readGBs: reads }) => reads !== undefined)
+        ? ['Shares are of the better of two streaming reads, right before and right after.']
+        : []),
+      ...(readGBs === undefined ? [] : [`Fastest streaming read in the same run: ${number(readGBs)} GB/s.`]),
       ...leftOut.map(({ name, reason }) => `Left out: ${name}: ${reason}.`),
     ],
   };

@@ -15,15 +15,11 @@ Int8Dot best_int8_dot(Isa isa) {
   unsigned ecx = 0;
   unsigned edx = 0;
   constexpr unsigned kAvx512Vnni = 1u << 11;  // leaf 7, subleaf 0, ecx
-  constexpr unsigned kAvxVnni = 1u << 4;      // leaf 7, subleaf 1, eax
   if (has_avx512(isa) && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 &&
       (ecx & kAvx512Vnni) != 0) {
     return can_use_amx_int8() ? Int8Dot::kAmx : Int8Dot::kQuads;
   }
-  if (isa == Isa::kAvx2 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 &&
-      (eax & kAvxVnni) != 0) {
-    return Int8Dot::kQuads;
-  }
+  if (isa == Isa::kAvxVnni) return Int8Dot::kQuads;
 #else
   static_cast<void>(isa);
 #endif

@@ -23,13 +23,16 @@ bool has_f16c() {
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
 
-bool has_avx512_bf16() {
+// Leaf 7, subleaf 1, eax.
+constexpr unsigned kAvxVnniBit = 1u << 4;
+constexpr unsigned kAvx512Bf16Bit = 1u << 5;
+
+bool has_newer_feature(unsigned bit) {
   unsigned eax = 0;
   unsigned ebx = 0;
   unsigned ecx = 0;
   unsigned edx = 0;
-  constexpr unsigned kAvx512Bf16 = 1u << 5;  // leaf 7, subleaf 1, eax
-  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvx512Bf16) != 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & bit) != 0;
 }
 
 }  // namespace
@@ -42,11 +45,12 @@ std::vector<Isa> supported_isas() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() &&
       __builtin_cpu_supports("bmi2")) {
     isas.push_back(Isa::kAvx2);
+    if (has_newer_feature(kAvxVnniBit)) isas.push_back(Isa::kAvxVnni);
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512cd")) {
       isas.push_back(Isa::kAvx512);
-      if (has_avx512_bf16()) {
+      if (has_newer_feature(kAvx512Bf16Bit)) {
         isas.push_back(Isa::kAvx512Bf16);
         if (can_use_amx_bf16()) isas.push_back(Isa::kAmxBf16);
       }
@@ -62,6 +66,8 @@ const char* isa_name(Isa isa) {
       return "portable";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kAvxVnni:
+      return "avxvnni";
     case Isa::kAvx512:
       return "avx512";
     case Isa::kAvx512Bf16:
@@ -83,8 +89,8 @@ Isa default_isa(bool float32) {
   throw Error(
       ErrorCode::kUnsupported,
       std::string("BLOCK_ATTENTION_ISA=") + asked +
-          " is not supported by this CPU; use portable, avx2, avx512, avx512bf16 or amxbf16, or "
-          "unset it");
+          " is not supported by this CPU; use portable, avx2, avxvnni, avx512, avx512bf16 or "
+          "amxbf16, or unset it");
 }
 
 }  // namespace block_attention

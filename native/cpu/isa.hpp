@@ -23,18 +23,20 @@
 
 namespace block_attention {
 
+// kAvxVnni is AVX2 with VNNI's products of bytes, for int8 weights; all else is that of kAvx2.
 // kAvx512Bf16 is AVX-512 with dot products of bfloat16: where weights, or keys and values, are
 // bf16, what they are multiplied by is rounded to bf16, too. Everything else is that of kAvx512.
 // kAmxBf16 is kAvx512Bf16 with tiles of such products for weights, which are summed in another
 // order.
-enum class Isa { kPortable, kAvx2, kAvx512, kAvx512Bf16, kAmxBf16 };
+enum class Isa { kPortable, kAvx2, kAvxVnni, kAvx512, kAvx512Bf16, kAmxBf16 };
 
 constexpr bool has_bf16_dots(Isa isa) { return isa == Isa::kAvx512Bf16 || isa == Isa::kAmxBf16; }
+constexpr bool has_avx2(Isa isa) { return isa != Isa::kPortable; }
 constexpr bool has_avx512(Isa isa) { return isa == Isa::kAvx512 || has_bf16_dots(isa); }
 
 // The best one this CPU supports, or the one that the environment variable BLOCK_ATTENTION_ISA
-// (portable, avx2, avx512, avx512bf16, amxbf16) asks for; throws Error(kUnsupported) if the CPU
-// lacks it. `float32`: kAvx512 takes the place of those that round to bf16.
+// (portable, avx2, avxvnni, avx512, avx512bf16, amxbf16) asks for; throws Error(kUnsupported) if
+// the CPU lacks it. `float32`: kAvx512 takes the place of those that round to bf16.
 Isa default_isa(bool float32 = false);
 // All that this CPU supports, kPortable first.
 std::vector<Isa> supported_isas();
@@ -43,10 +45,10 @@ const char* isa_name(Isa isa);
 }  // namespace block_attention
 
 #if defined(__x86_64__)
-#define BLOCK_ATTENTION_KERNEL(isa, function)                                      \
-  (::block_attention::has_avx512(isa)       ? &::block_attention::N_AVX3::function \
-   : (isa) == ::block_attention::Isa::kAvx2 ? &::block_attention::N_AVX2::function \
-                                            : &::block_attention::HWY_NAMESPACE::function)
+#define BLOCK_ATTENTION_KERNEL(isa, function)                                \
+  (::block_attention::has_avx512(isa) ? &::block_attention::N_AVX3::function \
+   : ::block_attention::has_avx2(isa) ? &::block_attention::N_AVX2::function \
+                                      : &::block_attention::HWY_NAMESPACE::function)
 #else
 #define BLOCK_ATTENTION_KERNEL(isa, function) \
   ((void)(isa), &::block_attention::HWY_NAMESPACE::function)

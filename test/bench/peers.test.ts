@@ -51,19 +51,28 @@ it('lets contenders take turns on the same prompts', async () => {
       // Only what is used here.
     } as unknown as Contender,
   });
+  let reads = 0;
   const progress = new Progress({ isTTY: false, write: () => true } as unknown as NodeJS.WriteStream);
   const figures = await measureFigures(
     [entry('a', true), entry('b', false)],
     {
       ...{ lengths: [3], streams: [1, 2], tokens: 3, rounds: 2, seconds: 100, vocabSize: 50 },
       random: randomOf(1),
+      // 10, 20, 30 ... GB/s.
+      readGBs: () => Promise.resolve((reads += 10)),
     },
     progress,
   );
   expect(figures).toEqual([
     { what: 'load', size: 0, values: { a: [5, 5], b: [5, 5] } },
     { what: 'ttft', size: 3, values: { a: [5, 5], b: [5, 5] } },
-    { what: 'decode', size: 1, values: { a: [100, 100], b: [100, 100] } },
+    {
+      what: 'decode',
+      size: 1,
+      values: { a: [100, 100], b: [100, 100] },
+      // After one read before all, two in the round that is not counted, and b begins the next.
+      readGBs: { a: [50, 60], b: [40, 70] },
+    },
     // Only one of them decodes several streams: two tokens every 10 ms.
     { what: 'decode', size: 2, values: { a: [200, 200] } },
   ]);
@@ -127,6 +136,12 @@ const RESULTS: Results = {
     },
     { what: 'decode', size: 1, values: { 'block-attention bf16': [10, 10], 'other BF16': [20, 20] } },
     { what: 'decode', size: 8, values: { 'block-attention bf16': [40, 40] } },
+    {
+      what: 'decode',
+      size: 1,
+      values: { 'block-attention int8': [10, 30] },
+      readGBs: { 'block-attention int8': [20, 40] },
+    },
   ],
 };
 
@@ -150,6 +165,8 @@ it('sets ours beside each peer of the same type of weights', () => {
     ['block-attention bf16, 1 stream', '100', '1000', '10.0', '50.0%'],
     ['other BF16, 1 stream', '50.0', '1000', '20.0', '100.0%'],
     ['block-attention bf16, 8 streams', '200', '1000', '5.00', '25.0%'],
+    // Of the reads of the same moments.
+    ['block-attention int8, 1 stream', '50.0', '1000', '20.0', '62.5% (50.0%–75.0%)'],
   ]);
   expect(decoding?.notes?.join(' ')).toContain('third: not there');
 });
@@ -160,4 +177,11 @@ it('shows ours alone when no peer took part', () => {
   expect(table?.columns).toEqual(['', 'block-attention bf16', 'block-attention int8']);
   expect(table?.rows[0]).toEqual(['TTFT, 50 tokens, ms', '15.0 (10.0–20.0)', '5.00 (5.00–5.00)']);
   expect(table?.rows[2]).toEqual(['decode, 8 streams, tokens/s', '40.0 (40.0–40.0)', '']);
+});
+
+it('says what all were held to', () => {
+  const [comparison] = peersTables({ ...RESULTS, isa: 'avx2' });
+  expect(comparison?.title).toContain('both held to avx2');
+  const [table] = peersTables({ ...RESULTS, isa: 'avx2', contenders: RESULTS.contenders.slice(0, 2) });
+  expect(table?.title).toContain('held to avx2');
 });

@@ -191,18 +191,6 @@ inline CaseStep make_step(const AttentionCase& c, const CasePages& pages,
   return step;
 }
 
-// The step that stores tokens [begin, begin + rows) of a block.
-inline CaseStep make_store_step(const AttentionCase& c, const TokenRows& from, int32_t begin,
-                                int32_t rows, const std::vector<PageId>& pages) {
-  CaseStep step;
-  step.segments.push_back({pages, begin + rows, begin});
-  step.sequences.push_back({0, rows, begin, step.segments});
-  step.tokens.resize(static_cast<size_t>(rows));
-  const auto at = from.qkv.begin() + int64_t{begin} * c.qkv_cols();
-  step.qkv.assign(at, at + int64_t{rows} * c.qkv_cols());
-  return step;
-}
-
 // Half-split rotation of x by `position`, times the factor, in Real.
 template <typename Real>
 void rotate(const AttentionConfig& config, int64_t position, double factor, std::vector<Real>& x) {

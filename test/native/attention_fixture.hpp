@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "attention_cases.hpp"
+#include "attention_schedules.hpp"
 #include "cpu/attention.hpp"
 
 namespace block_attention::test {
@@ -19,14 +20,7 @@ class AttentionSetup {
     kv_ = std::make_unique<CpuKvStorage>(shape, pages_.pages());
     std::memset(kv_->k(0, 0, 0), 0xff,
                 kv_->page_bytes() * static_cast<size_t>(pages_.pages()));  // NaN in bf16 and f32
-    for (size_t b = 0; b < c.blocks.size(); ++b) {
-      store(make_store_step(c, c.blocks[b], 0, c.blocks[b].tokens, pages_.block(b)));
-    }
-    for (size_t s = 0; s < c.sequences.size(); ++s) {
-      const CaseSequence& sequence = c.sequences[s];
-      if (sequence.local_begin == 0) continue;
-      store(make_store_step(c, sequence.own, 0, sequence.local_begin, pages_.own(s)));
-    }
+    store_earlier(c, pages_, [this](CaseStep step) { store(std::move(step)); });
   }
 
   std::vector<CaseChunk> whole() const { return whole_case(case_); }

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "allocations.hpp"
+#include "attention_errors.hpp"
 #include "attention_fixture.hpp"
 #include "core/error.hpp"
 
@@ -48,19 +49,6 @@ AttentionCase random_case(Random& random) {
   return c;
 }
 
-std::string describe(const AttentionCase& c) {
-  std::string text = "head_dim " + std::to_string(c.config.head_dim) + ", rotary " +
-                     std::to_string(c.config.inv_freq.size() * 2) + ", kv heads " +
-                     std::to_string(c.config.num_kv_heads) + ", group " +
-                     std::to_string(c.group()) + ", " + dtype_name(c.kv_dtype) + ", window " +
-                     std::to_string(c.window);
-  for (const CaseSequence& s : c.sequences) {
-    text += "; " + std::to_string(s.earlier.size()) + " earlier, " + std::to_string(s.local_begin) +
-            " + " + std::to_string(s.rows) + " rows";
-  }
-  return text;
-}
-
 // Against float64. The rule: on average at most twice the error of the plain formula in float32, or
 // of `rounded` operands in bf16 (keys at global positions, one pass), plus a floor of 2 units of
 // float32 rounding of the largest value, which is where single roundings lie. The largest error of
@@ -69,41 +57,15 @@ std::string describe(const AttentionCase& c) {
 void expect_accurate(const AttentionCase& c, const AttentionSetup& setup,
                      const std::vector<float>& out, bool rounded, Random& random) {
   constexpr double kUnit = 0x1p-24;
-  double plain_sum = 0;
-  double sum = 0;
-  double plain_worst = 0;
-  double worst = 0;
-  double largest = 0;
-  int64_t count = 0;
-  int64_t first_row = 0;
-  for (size_t s = 0; s < c.sequences.size(); ++s) {
-    for (int check = 0; check < 16; ++check) {
-      const auto row = static_cast<int32_t>(random.between(0, c.sequences[s].rows - 1));
-      const auto head = static_cast<int32_t>(random.between(0, c.config.num_heads - 1));
-      const std::vector<double> expected = plain_attention<double>(c, setup, s, row, head);
-      const std::vector<float> plain = rounded
-                                           ? plain_attention<float, true>(c, setup, s, row, head)
-                                           : plain_attention<float>(c, setup, s, row, head);
-      const float* got =
-          out.data() + (first_row + row) * c.cols() + int64_t{head} * c.config.head_dim;
-      for (size_t i = 0; i < expected.size(); ++i) {
-        ASSERT_TRUE(std::isfinite(got[i]))
-            << "sequence " << s << " row " << row << " head " << head << " dim " << i;
-        const double plain_error = std::abs(plain[i] - expected[i]);
-        const double error = std::abs(got[i] - expected[i]);
-        plain_sum += plain_error;
-        sum += error;
-        plain_worst = std::max(plain_worst, plain_error);
-        worst = std::max(worst, error);
-        largest = std::max(largest, std::abs(expected[i]));
-        ++count;
-      }
-    }
-    first_row += c.sequences[s].rows;
-  }
-  const double n = static_cast<double>(count);
-  EXPECT_LE(sum / n, 2 * plain_sum / n + 2 * kUnit * largest) << "on average";
-  EXPECT_LE(worst, 4 * plain_worst + 8 * kUnit * largest);
+  const auto plain = [&](size_t s, int32_t row, int32_t head) {
+    return rounded ? plain_attention<float, true>(c, setup, s, row, head)
+                   : plain_attention<float>(c, setup, s, row, head);
+  };
+  const AttentionErrors errors = attention_errors(c, setup, out, 16, random, plain);
+  const double n = static_cast<double>(errors.count);
+  EXPECT_LE(errors.ours.sum / n, 2 * errors.plain.sum / n + 2 * kUnit * errors.largest)
+      << "on average";
+  EXPECT_LE(errors.ours.worst, 4 * errors.plain.worst + 8 * kUnit * errors.largest);
 }
 
 TEST_P(AttentionTest, EqualsThePlainFormulaInGlobalPositions) {
@@ -147,38 +109,18 @@ TEST_P(AttentionTest, HasTheSameBitsInEverySchedule) {
     ASSERT_TRUE(same_bits(joined, expected)) << "each sequence alone";
 
     AttentionSetup chunked(c, GetParam(), 2, random.bits());
-    std::vector<std::vector<float>> parts(c.sequences.size());
-    std::vector<int32_t> done(c.sequences.size());
-    for (;;) {
-      std::vector<CaseChunk> chunks;
-      for (size_t s = 0; s < c.sequences.size(); ++s) {
-        const int32_t left = c.sequences[s].rows - done[s];
-        if (left == 0 || random.chance(0.2)) continue;
-        const auto rows = static_cast<int32_t>(random.between(1, left));
-        chunks.push_back({s, done[s], rows});
-        done[s] += rows;
-      }
-      const std::vector<float> out = chunked.step(chunks, static_cast<Mode>(random.between(0, 2)));
-      auto at = out.begin();
-      for (const auto& chunk : chunks) {
-        parts[chunk.sequence].insert(parts[chunk.sequence].end(), at,
-                                     at + int64_t{chunk.rows} * c.cols());
-        at += int64_t{chunk.rows} * c.cols();
-      }
-      bool all = true;
-      for (size_t s = 0; s < c.sequences.size(); ++s) all = all && done[s] == c.sequences[s].rows;
-      if (all) break;
-    }
-    joined.clear();
-    for (const auto& part : parts) joined.insert(joined.end(), part.begin(), part.end());
+    joined = run_in_chunks(
+        c, random, [](int32_t) { return 1; },
+        [&](const std::vector<CaseChunk>& chunks) {
+          return chunked.step(chunks, static_cast<Mode>(random.between(0, 2)));
+        });
     ASSERT_TRUE(same_bits(joined, expected)) << "in chunks";
   }
 }
 
 // Not promised to users, but free: sums do not depend on the vector width.
 TEST(AttentionIsaTest, Avx2AndAvx512GiveTheSameBits) {
-  const std::vector<Isa> isas = supported_isas();
-  if (isas.size() < 3) GTEST_SKIP() << "this CPU has no AVX-512";
+  if (!has_avx512(supported_isas().back())) GTEST_SKIP() << "this CPU has no AVX-512";
   for (uint64_t seed = 201; seed < 221; ++seed) {
     Random random(seed);
     const AttentionCase c = random_case(random);

@@ -7,13 +7,14 @@
 
 namespace block_attention::test {
 
-inline std::vector<double> rms_norm_reference(const std::vector<float>& x,
-                                              const std::vector<float>& weight, float eps) {
+template <typename Value>
+std::vector<double> rms_norm_reference(const std::vector<Value>& x,
+                                       const std::vector<float>& weight, float eps) {
   double squares = 0;
-  for (float value : x) squares += double{value} * value;
+  for (Value value : x) squares += double{value} * value;
   const double root = std::sqrt(squares / static_cast<double>(x.size()) + double{eps});
   std::vector<double> out;
-  for (size_t i = 0; i < x.size(); ++i) out.push_back(x[i] / root * weight[i]);
+  for (size_t i = 0; i < x.size(); ++i) out.push_back(double{x[i]} / root * weight[i]);
   return out;
 }
 

@@ -2,6 +2,7 @@
 
 #include "attention_fixture.hpp"
 #include "cpu/cpu_vector.hpp"
+#include "rms_norm_reference.hpp"
 
 namespace block_attention::test {
 namespace {
@@ -23,16 +24,6 @@ const RopeShape kShapes[] = {
     {256, 64, DType::kF32, true, 1.2}, {8, 2, DType::kF32, false, 1},
     {64, 64, DType::kI8, true, 1},     {24, 8, DType::kI8, false, 1.1},
 };
-
-std::vector<double> normed(const std::vector<double>& x, const std::vector<float>& weight,
-                           double eps) {
-  double squares = 0;
-  for (double value : x) squares += value * value;
-  const double factor = 1 / std::sqrt(squares / static_cast<double>(x.size()) + eps);
-  std::vector<double> out(x.size());
-  for (size_t i = 0; i < x.size(); ++i) out[i] = x[i] * factor * double{weight[i]};
-  return out;
-}
 
 // Tokens 13 .. 13 + 41 of a block: slots, pages and tasks are all crossed.
 constexpr int32_t kBegin = 13;
@@ -104,7 +95,7 @@ TEST_P(RopeTest, StoresNormedRotatedKeysAndPlainValues) {
       const PageId page = stored.pages_[static_cast<size_t>(local / 16)];
       for (int32_t head = 0; head < 2; ++head) {
         std::vector<double> k = stored.row(token, 6 + head);
-        if (shape.norm) k = normed(k, stored.k_norm_, 1e-6);
+        if (shape.norm) k = rms_norm_reference(k, stored.k_norm_, 1e-6f);
         double largest = 0;
         for (double x : k) largest = std::max(largest, std::abs(x));
         rotate<double>(stored.config_, local, shape.factor, k);
@@ -134,7 +125,7 @@ TEST_P(RopeTest, NormsQueriesInPlaceAndTouchesNothingElse) {
     for (int32_t token = 0; token < kRows; ++token) {
       for (int32_t head = 0; head < 6; ++head) {
         std::vector<double> q = stored.row(token, head);
-        if (shape.norm) q = normed(q, stored.q_norm_, 1e-6);
+        if (shape.norm) q = rms_norm_reference(q, stored.q_norm_, 1e-6f);
         for (int32_t i = 0; i < shape.head_dim; ++i) {
           const float got =
               stored.qkv_[static_cast<size_t>(token * stored.cols_ + head * shape.head_dim + i)];

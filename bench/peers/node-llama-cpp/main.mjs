@@ -1,9 +1,10 @@
-// The contender node-llama-cpp: llama.cpp's prebuilt binaries for Node.
+// The contender node-llama-cpp: llama.cpp's prebuilt binaries for Node, out of the node_modules folder that it is given.
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { serve } from '../serve.mjs';
 
-// By a variable, so that type checks do not need the package.
-const packageName = 'node-llama-cpp';
-const { getLlama, LlamaLogLevel } = await import(packageName);
+const [nodeModules = ''] = process.argv.slice(2);
+const { getLlama, LlamaLogLevel } = await import(createRequire(nodeModules).resolve('node-llama-cpp'));
 
 const BATCH_TOKENS = 512;
 const STREAMS = 8;
@@ -17,6 +18,13 @@ const llama = await getLlama({
   progressLogs: false,
   logLevel: LlamaLogLevel.error,
 });
+
+/** Which of its libraries for CPUs llama.cpp has loaded, as far as Linux tells. */
+async function loadedCpuLibrary() {
+  const maps = await readFile('/proc/self/maps', 'utf8').catch(() => '');
+  return [...new Set(maps.match(/libggml-cpu[\w-]*\.so/g))].join(' ') || 'unknown';
+}
+const cpuLibrary = await loadedCpuLibrary();
 
 await serve(async ({ model: modelPath, threads, positions, flashAttention = true }) => {
   llama.maxThreads = threads;
@@ -62,6 +70,7 @@ await serve(async ({ model: modelPath, threads, positions, flashAttention = true
     facts: {
       llamaCpp: `${llama.llamaCppRelease.repo} ${llama.llamaCppRelease.release}`,
       build: llama.buildType,
+      cpuLibrary,
       system: llama.systemInfo.trim(),
       threads: single.context.currentThreads,
       batchTokens: single.context.batchSize,

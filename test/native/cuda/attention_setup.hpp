@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "attention_cases.hpp"
+#include "attention_schedules.hpp"
 #include "cuda/attention.hpp"
 #include "device_array.hpp"
 #include "half_precision.hpp"
@@ -38,14 +39,7 @@ class AttentionSetup {
         kv_(device, {2, c.config.num_kv_heads, c.config.head_dim, c.kv_dtype}, pages_.pages()) {
     const std::vector<unsigned char> poison(pool_bytes(), 0xff);  // NaN
     write_device(device, kv_.view().data, poison.data(), poison.size());
-    for (size_t b = 0; b < c.blocks.size(); ++b) {
-      store(make_store_step(c, c.blocks[b], 0, c.blocks[b].tokens, pages_.block(b)));
-    }
-    for (size_t s = 0; s < c.sequences.size(); ++s) {
-      const CaseSequence& sequence = c.sequences[s];
-      if (sequence.local_begin == 0) continue;
-      store(make_store_step(c, sequence.own, 0, sequence.local_begin, pages_.own(s)));
-    }
+    store_earlier(c, pages_, [this](const CaseStep& step) { store(step); });
   }
 
   // One step of these chunks: rope_store, then attention. Their rows, in order, densely.

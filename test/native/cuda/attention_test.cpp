@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
-#include <string>
 
+#include "attention_errors.hpp"
 #include "attention_setup.hpp"
 #include "core/error.hpp"
 #include "test_device.hpp"
@@ -14,11 +14,15 @@ namespace block_attention::cuda::test {
 namespace {
 
 using block_attention::test::attention_config;
+using block_attention::test::attention_errors;
+using block_attention::test::AttentionErrors;
 using block_attention::test::CaseSizes;
+using block_attention::test::describe;
 using block_attention::test::fill_case;
 using block_attention::test::kNan;
 using block_attention::test::plain_attention;
 using block_attention::test::Random;
+using block_attention::test::run_in_chunks;
 using block_attention::test::same_bits;
 
 constexpr AttentionKernel kKernels[] = {AttentionKernel::kMma, AttentionKernel::kPlain};
@@ -59,58 +63,22 @@ AttentionCase random_case(Random& random, const Shape& shape) {
   return c;
 }
 
-std::string describe(const AttentionCase& c) {
-  std::string text = "head_dim " + std::to_string(c.config.head_dim) + ", rotary " +
-                     std::to_string(c.config.inv_freq.size() * 2) + ", kv heads " +
-                     std::to_string(c.config.num_kv_heads) + ", group " +
-                     std::to_string(c.group()) + ", " + dtype_name(c.kv_dtype) + ", window " +
-                     std::to_string(c.window);
-  for (const CaseSequence& s : c.sequences) {
-    text += "; " + std::to_string(s.earlier.size()) + " earlier, " + std::to_string(s.local_begin) +
-            " + " + std::to_string(s.rows) + " rows";
-  }
-  return text;
-}
-
 // Against float64. The rule: at most twice the error of a plain implementation that rounds the
 // rotated query, the weights and the result, plus two units of the type's rounding of the largest
 // value; and on average at most twice that error, with next to nothing added.
 void expect_accurate(const AttentionCase& c, AttentionSetup& setup, const std::vector<float>& out,
                      Random& random) {
   setup.read_pages();
-  double plain_error = 0;
-  double error = 0;
-  double plain_sum = 0;
-  double sum = 0;
-  double largest = 0;
-  int64_t count = 0;
-  int64_t first_row = 0;
-  for (size_t s = 0; s < c.sequences.size(); ++s) {
-    for (int check = 0; check < 6; ++check) {
-      const auto row = static_cast<int32_t>(random.between(0, c.sequences[s].rows - 1));
-      const auto head = static_cast<int32_t>(random.between(0, c.config.num_heads - 1));
-      const std::vector<double> expected = plain_attention<double>(c, setup, s, row, head);
-      const std::vector<double> plain = plain_attention<double, true>(c, setup, s, row, head);
-      const float* got =
-          out.data() + (first_row + row) * c.cols() + int64_t{head} * c.config.head_dim;
-      for (size_t i = 0; i < expected.size(); ++i) {
-        ASSERT_TRUE(std::isfinite(got[i]))
-            << "sequence " << s << " row " << row << " head " << head << " dim " << i;
-        const double plain_here = std::abs(plain[i] - expected[i]);
-        const double here = std::abs(double{got[i]} - expected[i]);
-        plain_error = std::max(plain_error, plain_here);
-        error = std::max(error, here);
-        plain_sum += plain_here;
-        sum += here;
-        ++count;
-        largest = std::max(largest, std::abs(expected[i]));
-      }
-    }
-    first_row += c.sequences[s].rows;
-  }
-  EXPECT_LE(error, 2 * plain_error + 2 * unit_in_last_place(largest, c.kv_dtype))
-      << "plain " << plain_error;
-  EXPECT_LE(sum, 2 * plain_sum + static_cast<double>(count) * 0x1p-22 * largest) << "on average";
+  const auto plain = [&](size_t s, int32_t row, int32_t head) {
+    return plain_attention<double, true>(c, setup, s, row, head);
+  };
+  const AttentionErrors errors = attention_errors(c, setup, out, 6, random, plain);
+  EXPECT_LE(errors.ours.worst,
+            2 * errors.plain.worst + 2 * unit_in_last_place(errors.largest, c.kv_dtype))
+      << "plain " << errors.plain.worst;
+  EXPECT_LE(errors.ours.sum,
+            2 * errors.plain.sum + static_cast<double>(errors.count) * 0x1p-22 * errors.largest)
+      << "on average";
 }
 
 std::vector<Shape> all_shapes() {
@@ -185,31 +153,11 @@ void expect_same_bits(Device& device, const AttentionCase& c, AttentionKernel ke
   ASSERT_TRUE(same_bits(joined, expected)) << "each sequence alone";
 
   AttentionSetup chunked(device, c, random.bits());
-  std::vector<std::vector<float>> parts(c.sequences.size());
-  std::vector<int32_t> done(c.sequences.size());
-  for (;;) {
-    std::vector<CaseChunk> chunks;
-    for (size_t s = 0; s < c.sequences.size(); ++s) {
-      const int32_t left = c.sequences[s].rows - done[s];
-      if (left == 0 || random.chance(0.2)) continue;
-      const auto rows = static_cast<int32_t>(random.between((left + 2) / 3, left));
-      chunks.push_back({s, done[s], rows});
-      done[s] += rows;
-    }
-    const std::vector<float> out =
-        chunked.step(chunks, static_cast<Mode>(random.between(0, 2)), kernel);
-    auto at = out.begin();
-    for (const CaseChunk& chunk : chunks) {
-      parts[chunk.sequence].insert(parts[chunk.sequence].end(), at,
-                                   at + int64_t{chunk.rows} * c.cols());
-      at += int64_t{chunk.rows} * c.cols();
-    }
-    bool all = true;
-    for (size_t s = 0; s < c.sequences.size(); ++s) all = all && done[s] == c.sequences[s].rows;
-    if (all) break;
-  }
-  joined.clear();
-  for (const auto& part : parts) joined.insert(joined.end(), part.begin(), part.end());
+  joined = run_in_chunks(
+      c, random, [](int32_t left) { return (left + 2) / 3; },
+      [&](const std::vector<CaseChunk>& chunks) {
+        return chunked.step(chunks, static_cast<Mode>(random.between(0, 2)), kernel);
+      });
   ASSERT_TRUE(same_bits(joined, expected)) << "in chunks";
 }
 

@@ -10,6 +10,7 @@
 #include "cuda/rope_table.hpp"
 #include "device_array.hpp"
 #include "half_precision.hpp"
+#include "rms_norm_reference.hpp"
 #include "test_device.hpp"
 
 namespace block_attention::cuda::test {
@@ -17,6 +18,7 @@ namespace {
 
 using block_attention::test::attention_config;
 using block_attention::test::Random;
+using block_attention::test::rms_norm_reference;
 using block_attention::test::rotate;
 using block_attention::test::same_bits;
 
@@ -41,15 +43,6 @@ const RopeShape kShapes[] = {
     {48, 48, DType::kF16, true, 1.1},  {80, 20, DType::kBF16, true, 1},
     {256, 64, DType::kF16, true, 1.2}, {16, 2, DType::kBF16, false, 1},
 };
-
-std::vector<double> normed(const std::vector<double>& x, const std::vector<float>& weight) {
-  double squares = 0;
-  for (double value : x) squares += value * value;
-  const double factor = 1 / std::sqrt(squares / static_cast<double>(x.size()) + double{kEps});
-  std::vector<double> out(x.size());
-  for (size_t i = 0; i < x.size(); ++i) out[i] = x[i] * factor * double{weight[i]};
-  return out;
-}
 
 double largest(const std::vector<double>& x) {
   double most = 0;
@@ -142,7 +135,7 @@ TEST_F(CudaRopeTest, StoresNormedRotatedKeysAndPlainValues) {
       const int32_t local = kBegin + token;
       for (int32_t head = 0; head < kKvHeads; ++head) {
         std::vector<double> k = stored.row(token, kHeads + head);
-        if (shape.norm) k = normed(k, stored.k_norm_);
+        if (shape.norm) k = rms_norm_reference(k, stored.k_norm_, kEps);
         // The roundings of norm and RoPE in float32 are relative to the pair that is rotated.
         const double floats = 8 * 0x1p-24 * 2 * largest(k);
         rotate<double>(stored.config_, local, shape.factor, k);
@@ -166,7 +159,7 @@ TEST_F(CudaRopeTest, NormsQueriesInPlaceAndTouchesNothingElse) {
       for (int32_t head = 0; head < kHeads + 2 * kKvHeads; ++head) {
         std::vector<double> x = stored.row(token, head);
         const bool changes = shape.norm && head < kHeads;
-        if (changes) x = normed(x, stored.q_norm_);
+        if (changes) x = rms_norm_reference(x, stored.q_norm_, kEps);
         for (int32_t i = 0; i < shape.head_dim; ++i) {
           const double got =
               stored.after_[static_cast<size_t>(token * stored.cols_ + head * shape.head_dim + i)];

@@ -8,7 +8,6 @@
 #include "attention_setup.hpp"
 #include "cuda/attention_launch.cuh"
 #include "planted/attention_launcher.hpp"
-#include "planted/planted_bug.hpp"
 
 namespace block_attention::cuda::PLANTED {
 namespace {
@@ -95,12 +94,6 @@ std::string run(Device& device) {
   }
   return "";
 }
-
-[[maybe_unused]] const bool planted = [] {
-  test::planted_bugs().push_back(
-      {PLANTED_NAME, PLANTED_FOUND_BY, [] { return test::said_by(run); }});
-  return true;
-}();
 
 }  // namespace
 }  // namespace block_attention::cuda::PLANTED

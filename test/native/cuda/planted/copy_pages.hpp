@@ -2,7 +2,6 @@
 #include <string>
 
 #include "page_copies.hpp"
-#include "planted/planted_bug.hpp"
 
 namespace block_attention::cuda::PLANTED {
 namespace {
@@ -17,12 +16,6 @@ std::string run(Device& device) {
   }
   return "";
 }
-
-[[maybe_unused]] const bool planted = [] {
-  test::planted_bugs().push_back(
-      {PLANTED_NAME, PLANTED_FOUND_BY, [] { return test::said_by(run); }});
-  return true;
-}();
 
 }  // namespace
 }  // namespace block_attention::cuda::PLANTED

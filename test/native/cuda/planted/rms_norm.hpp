@@ -7,7 +7,6 @@
 
 #include "device_array.hpp"
 #include "half_precision.hpp"
-#include "planted/planted_bug.hpp"
 #include "rms_norm_reference.hpp"
 #include "support.hpp"
 
@@ -56,12 +55,6 @@ std::string run(Device& device) {
   }
   return "";
 }
-
-[[maybe_unused]] const bool planted = [] {
-  test::planted_bugs().push_back(
-      {PLANTED_NAME, PLANTED_FOUND_BY, [] { return test::said_by(run); }});
-  return true;
-}();
 
 }  // namespace
 }  // namespace block_attention::cuda::PLANTED

@@ -7,7 +7,6 @@
 
 #include "core/random.hpp"
 #include "device_array.hpp"
-#include "planted/planted_bug.hpp"
 #include "sampling_reference.hpp"
 
 namespace block_attention::cuda::PLANTED {
@@ -87,12 +86,6 @@ std::string run(Device& device) {
   }
   return "";
 }
-
-[[maybe_unused]] const bool planted = [] {
-  test::planted_bugs().push_back(
-      {PLANTED_NAME, PLANTED_FOUND_BY, [] { return test::said_by(run); }});
-  return true;
-}();
 
 }  // namespace
 }  // namespace block_attention::cuda::PLANTED

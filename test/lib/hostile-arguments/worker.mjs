@@ -1,4 +1,4 @@
-// A thread of hostile-arguments.test.ts: wrong calls of the addon, and what came of each.
+// A thread of objects.test.ts: wrong calls of the addon, and what came of each.
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
