@@ -59,7 +59,10 @@ it('lets contenders take turns on the same prompts', async () => {
       ...{ lengths: [3], streams: [1, 2], tokens: 3, rounds: 2, seconds: 100, vocabSize: 50 },
       random: randomOf(1),
       // 10, 20, 30 ... GB/s.
-      readGBs: () => Promise.resolve((reads += 10)),
+      readGBs: () => {
+        reads += 10;
+        return Promise.resolve(reads);
+      },
     },
     progress,
   );
