@@ -174,6 +174,21 @@ TEST(AttentionPlanTest, FoldsAPrefillAndKeepsItsWorkersBusy) {
   EXPECT_LE(plan.items().front().cost, total / 2 / 2);
 }
 
+// One task for each of three heads would leave one of two workers idle for a third of the time,
+// three for a ninth.
+TEST(AttentionPlanTest, DividesAFinalBlockSoThatWorkersEndTogether) {
+  PlanCase c;
+  std::vector<size_t> documents;
+  for (int i = 0; i < 20; ++i) documents.push_back(c.add_block(200));
+  c.add_sequence(documents, 0, 50);
+  Plan plan;
+  plan.build(c.step(), limits(2, 3, 3));
+  EXPECT_TRUE(plan.splits().empty());
+  ASSERT_EQ(plan.folds().size(), 2u);
+  EXPECT_EQ(plan.folds()[0].tokens, 25);
+  EXPECT_EQ(plan.folds()[1].tokens, 25);
+}
+
 TEST(AttentionPlanTest, SplitsALongDecodeThatWouldLeaveWorkersIdle) {
   PlanCase c;
   c.add_sequence({c.add_block(32768)}, 10, 1);

@@ -24,14 +24,20 @@
 #include "cpu/int8_weight.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/thread_pool.hpp"
+#include "int8_kernel_cases.hpp"
 #include "linear_source.hpp"
 #include "linear_support.hpp"
 
 namespace block_attention {
 namespace {
 
+using test::can_run;
 using test::error_code_of;
 using test::fuses;
+using test::Kernel;
+using test::kernel_name;
+using test::kernels_and_amx;
+using test::kNoAmx;
 using test::kPoison;
 using test::linear_reference;
 using test::LinearSource;
@@ -41,55 +47,6 @@ using test::random_values;
 using test::view;
 
 constexpr uint32_t kSeed = 20261125;
-constexpr const char* kNoAmx =
-    "this CPU has no AMX-INT8, or the system does not let this process use it";
-
-struct Kernel {
-  Isa isa;
-  Int8Dot dot;
-};
-
-bool can_run(const Kernel& kernel) {
-  switch (kernel.dot) {
-    case Int8Dot::kPairs:
-      return true;
-    // The portable kernel does without the instruction.
-    case Int8Dot::kQuads:
-      return kernel.isa == Isa::kPortable || best_int8_dot(kernel.isa) != Int8Dot::kPairs;
-    case Int8Dot::kAmx:
-      return best_int8_dot(kernel.isa) == Int8Dot::kAmx;
-  }
-  return false;
-}
-
-// Everything that this CPU can run.
-std::vector<Kernel> kernels() {
-  std::vector<Kernel> all;
-  for (Isa isa : supported_isas()) {
-    for (Int8Dot dot : {Int8Dot::kPairs, Int8Dot::kQuads, Int8Dot::kAmx}) {
-      if (can_run({isa, dot})) all.push_back({isa, dot});
-    }
-  }
-  return all;
-}
-
-// And AMX, which few CPUs have: its tests are skipped by name.
-std::vector<Kernel> kernels_and_amx() {
-  std::vector<Kernel> all = kernels();
-#if defined(__x86_64__)
-  const Kernel amx{Isa::kAvx512, Int8Dot::kAmx};
-  if (!has_avx512(supported_isas().back()) || !can_run(amx)) all.push_back(amx);
-#endif
-  return all;
-}
-
-std::string kernel_name(const Kernel& kernel) {
-  const char* dot = kernel.dot == Int8Dot::kPairs   ? "_pairs"
-                    : kernel.dot == Int8Dot::kQuads ? "_quads"
-                                                    : "_amx";
-  return std::string(isa_name(kernel.isa)) + dot;
-}
-
 // A group as int8_format.hpp says it, written down plainly.
 struct PlainGroup {
   float scale = 0;
@@ -522,129 +479,6 @@ INSTANTIATE_TEST_SUITE_P(All, Int8Test,
                          testing::Combine(testing::ValuesIn(kernels_and_amx()),
                                           testing::Values(1, 3)),
                          case_name);
-
-TEST(Int8Amx, IsForAvx512Alone) {
-  for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni})
-    EXPECT_NE(best_int8_dot(isa), Int8Dot::kAmx);
-}
-
-#if defined(__x86_64__)
-// A thread that kept tiles in use would cost every switch to another one the saving of them.
-TEST(Int8Amx, NoTilesStayInUse) {
-  const Kernel amx{Isa::kAvx512, Int8Dot::kAmx};
-  if (!has_avx512(supported_isas().back()) || !can_run(amx)) GTEST_SKIP() << kNoAmx;
-  std::mt19937 rng(kSeed);
-  const LinearSource source = make_linear_source(rng, DType::kBF16, {64}, 128, false);
-  std::vector<float> x = random_values(rng, 40 * 128);
-  ThreadPool pool(1);
-  const auto weight = pack_int8(pool, amx.isa, amx.dot, source.parts, source.bias);
-  Int8LinearOp op(pool, amx.isa, amx.dot);
-  test::run_linear(op, *weight, x, 40, 128);
-  uint32_t in_use = 0;
-  uint32_t high = 0;
-  asm volatile("xgetbv" : "=a"(in_use), "=d"(high) : "c"(1));
-  EXPECT_EQ(in_use >> 17 & 3, 0u);
-}
-#endif
-
-// The activations of a call as the products take them for: integers, and what is known of each
-// group beside them.
-struct KeptActivations {
-  KeptActivations(int64_t rows, int64_t groups)
-      : values(static_cast<size_t>(rows * groups * kInt8RowBytes)),
-        scales(static_cast<size_t>(rows * groups)),
-        corrections(static_cast<size_t>(rows * groups)) {}
-  Int8Rows rows() { return {values.data(), scales.data(), corrections.data()}; }
-
-  // Input `input` of the group of a row that stands at `place`.
-  int at(Int8Dot dot, size_t place, size_t input) const {
-    const char* row = values.data() + place * kInt8RowBytes;
-    if (dot == Int8Dot::kPairs) {
-      int16_t word;
-      std::memcpy(&word, row + 2 * input, 2);
-      return word;
-    }
-    const int first =
-        dot == Int8Dot::kQuads ? static_cast<uint8_t>(row[input]) : static_cast<int8_t>(row[input]);
-    const int second = static_cast<int8_t>(row[input + kInt8Group]);
-    return dot == Int8Dot::kAmx ? first + second : second == 0 ? first : -first;
-  }
-
-  std::vector<char> values;
-  std::vector<float> scales;
-  std::vector<int32_t> corrections;
-};
-
-// AMX needs no CPU that has it for this.
-TEST(Int8AcrossKernels, SameActivationsHoweverTheyAreKept) {
-  constexpr int64_t kRows = 5;
-  constexpr int64_t kInputs = 190;
-  const int64_t groups = int8_groups(kInputs);
-  std::mt19937 rng(kSeed);
-  std::vector<float> x = random_values(rng, kRows * kInputs);
-  // The greatest magnitude of either sign; an outlier, for a second term.
-  x[0] = 20;
-  x[1] = -20;
-  x[2 * kInputs + 70] = 500;
-  std::vector<int> integers;
-  std::vector<float> scales;
-  for (Isa isa : supported_isas()) {
-    for (Int8Dot dot : {Int8Dot::kPairs, Int8Dot::kQuads, Int8Dot::kAmx}) {
-      KeptActivations first(kRows, groups);
-      KeptActivations second(kRows, groups);
-      std::vector<uint16_t> with_second(static_cast<size_t>(groups));
-      int8_quantize_kernels(isa, dot).activations(
-          x.data(), kInputs, kRows, kInputs, {first.rows(), second.rows(), with_second.data()});
-      EXPECT_EQ(with_second, (std::vector<uint16_t>{0, 4, 0}));
-      std::vector<int> own;
-      for (const KeptActivations* term : {&first, &second}) {
-        const bool whole = term == &first;
-        for (size_t place = whole ? 0 : kRows + 2;
-             place < (whole ? first.scales.size() : kRows + 3); ++place) {
-          int negative = 0;
-          for (size_t i = 0; i < kInt8Group; ++i) {
-            own.push_back(term->at(dot, place, i));
-            negative -= std::min(own.back(), 0);
-          }
-          EXPECT_EQ(term->corrections[place], dot == Int8Dot::kQuads ? negative : 0);
-        }
-      }
-      EXPECT_EQ(own[0], kInt8ActivationMax);
-      EXPECT_EQ(own[1], -kInt8ActivationMax);
-      if (integers.empty()) integers = own;
-      if (scales.empty()) scales = first.scales;
-      EXPECT_EQ(own, integers) << kernel_name({isa, dot});
-      EXPECT_EQ(first.scales, scales) << kernel_name({isa, dot});
-    }
-  }
-}
-
-// The integers and scales are the same everywhere, and, where multiply-adds are fused, so is the
-// result.
-TEST(Int8AcrossKernels, SameWeightsSameBits) {
-  std::mt19937 rng(kSeed);
-  const LinearSource source = make_linear_source(rng, DType::kBF16, {130, 11}, 1030, true);
-  std::vector<float> x = random_values(rng, 61 * 1030);
-  ThreadPool pool(2);
-  std::vector<float> weights;
-  std::vector<float> fused;
-  for (const Kernel& kernel : kernels()) {
-    const auto weight = pack_int8(pool, kernel.isa, kernel.dot, source.parts, source.bias);
-    std::vector<float> values;
-    for (int64_t j = 0; j < 141; ++j) {
-      for (int64_t k = 0; k < 1030; ++k) values.push_back(weight->at(j, k));
-    }
-    if (weights.empty()) weights = values;
-    EXPECT_EQ(values, weights) << kernel_name(kernel);
-    if (!fuses(kernel.isa)) continue;
-    std::vector<float> out(61 * 141);
-    Int8LinearOp(pool, kernel.isa, kernel.dot)
-        .run(view(x, 61, 1030, 1030), *weight, view(out, 61, 141, 141));
-    if (fused.empty()) fused = out;
-    EXPECT_EQ(std::memcmp(out.data(), fused.data(), out.size() * sizeof(float)), 0)
-        << kernel_name(kernel);
-  }
-}
 
 }  // namespace
 }  // namespace block_attention
