@@ -163,10 +163,12 @@ void run_case(ThreadPool& pool, const Options& options, const Limits& limits,
 
   const int32_t rows = made.rows();
   const int64_t cols = int64_t{config.num_heads} * config.head_dim;
-  std::vector<float> q(static_cast<size_t>(rows * cols));
-  for (size_t i = 0; i < q.size(); ++i)
-    q[i] = static_cast<float>(i * 2654435761u % 997) / 997 - 0.5f;
-  std::vector<float> out(q.size());
+  // As a step's activations lie: at cache lines.
+  const auto size = static_cast<size_t>(rows * cols);
+  const Buffer q = allocate_host_memory(size * sizeof(float));
+  for (size_t i = 0; i < size; ++i)
+    static_cast<float*>(q.data())[i] = static_cast<float>(i * 2654435761u % 997) / 997 - 0.5f;
+  const Buffer out = allocate_host_memory(size * sizeof(float));
   const Tensor q_view = {q.data(), DType::kF32, rows, cols, cols};
   const Tensor out_view = {out.data(), DType::kF32, rows, cols, cols};
 

@@ -90,6 +90,7 @@ CpuAttention::CpuAttention(ThreadPool& pool, Isa isa, AttentionConfig config)
       config_(checked(std::move(config))),
       group_(config_.num_heads / config_.num_kv_heads),
       state_size_(state_size(config_.head_dim)),
+      max_tokens_(std::max(1, kMaxFoldRows / group_)),
       shape_{config_.head_dim, static_cast<int32_t>(config_.inv_freq.size()),
              static_cast<float>(config_.scale * std::numbers::log2e)},
       kernels_(attention_kernels(isa)),
@@ -97,9 +98,10 @@ CpuAttention::CpuAttention(ThreadPool& pool, Isa isa, AttentionConfig config)
       rope_store_(pool, isa, config_),
       rope_rotate_(pool, isa, config_),
       workers_(static_cast<size_t>(pool.threads())) {
-  const int32_t rows = std::max(kMaxFoldRows, group_);
+  const int32_t rows = max_tokens_ * group_;
   for (Worker& worker : workers_) {
     worker.rows.reserve(static_cast<size_t>(rows));
+    worker.task_rows.reserve(static_cast<size_t>(rows));
     worker.scratch.reserve(kernels_.scratch_size(shape_));
     worker.states.reserve(int64_t{rows} * state_size_);
   }
@@ -146,21 +148,39 @@ void CpuAttention::run(const Tensor& q, const Plan& plan, int32_t layer, const C
   });
 }
 
-// Adds a token's rows to the worker's list if it sees a key of the cut. states: of its first head.
-void CpuAttention::add_rows(const Call& call, const Plan::Sequence& sequence,
-                            const Plan::Segment& segment, int32_t cut, int32_t token,
-                            int32_t kv_head, float* states, Worker& worker) const {
-  const KeyRange keys = visible(segment, token, call.window);
-  const int32_t first = std::max(keys.first - cut * kCutKeys, 0);
-  const int32_t last = std::min(keys.last - cut * kCutKeys, kCutKeys);
-  if (first >= last) return;
-  const float* q = call.q.f32() + (sequence.first_row + token) * call.q.stride +
-                   int64_t{kv_head} * group_ * config_.head_dim;
-  const float* rope = table_.row(segment.rotation + token);
-  for (int32_t head = 0; head < group_; ++head) {
-    worker.rows.push_back(
-        {q + head * config_.head_dim, rope, states + int64_t{head} * state_size_, first, last});
+// The rows of `tokens` tokens from first_token on. states: of the first one's first head.
+void CpuAttention::make_rows(const Call& call, const Plan::Sequence& sequence, int32_t first_token,
+                             int32_t tokens, int32_t kv_head, float* states, Worker& worker) const {
+  worker.task_rows.clear();
+  for (int32_t t = 0; t < tokens; ++t) {
+    const float* q = call.q.f32() + (sequence.first_row + first_token + t) * call.q.stride +
+                     int64_t{kv_head} * group_ * config_.head_dim;
+    for (int32_t head = 0; head < group_; ++head) {
+      worker.task_rows.push_back({q + head * config_.head_dim, nullptr, states, 0, 0});
+      states += state_size_;
+    }
   }
+}
+
+// Adds the rows made to those of the cut if they see a key of it. first_token: of the first of
+// them.
+void CpuAttention::aim(const Plan::Segment& segment, int32_t cut, int32_t first_token,
+                       int32_t window, Worker& worker) const {
+  const size_t before = worker.rows.size();
+  worker.rows.resize(before + worker.task_rows.size());
+  AttentionRow* to = worker.rows.data() + before;
+  const AttentionRow* const end = worker.task_rows.data() + worker.task_rows.size();
+  int32_t token = first_token;
+  for (const AttentionRow* from = worker.task_rows.data(); from != end; from += group_, ++token) {
+    const KeyRange keys = visible(segment, token, window);
+    const int32_t first = std::max(keys.first - cut * kCutKeys, 0);
+    const int32_t last = std::min(keys.last - cut * kCutKeys, kCutKeys);
+    if (first >= last) continue;
+    const float* rope = table_.row(segment.rotation + token);
+    for (int32_t head = 0; head < group_; ++head)
+      *to++ = {from[head].q, rope, from[head].state, first, last};
+  }
+  worker.rows.resize(static_cast<size_t>(to - worker.rows.data()));
 }
 
 AttentionCut CpuAttention::cut_of(const Call& call, const Plan::Segment& segment, int32_t cut,
@@ -213,14 +233,12 @@ void CpuAttention::fold(const Call& call, const Plan::FoldTask& task, int32_t kv
   const Plan::Sequence& sequence = call.plan.sequences()[static_cast<size_t>(task.sequence)];
   float* states = worker.states.data();
   clear(states, int64_t{task.tokens} * group_);
+  make_rows(call, sequence, task.first_token, task.tokens, kv_head, states, worker);
   CutWalk walk(call.plan, sequence, task.first_token, task.tokens, call.window);
   bool more = walk.next();
   AttentionCut cut = more ? cut_of(call, walk.segment(), walk.cut(), kv_head) : AttentionCut{};
   while (more) {
-    for (int32_t t = 0; t < task.tokens; ++t) {
-      add_rows(call, sequence, walk.segment(), walk.cut(), task.first_token + t, kv_head,
-               states + int64_t{t} * group_ * state_size_, worker);
-    }
+    aim(walk.segment(), walk.cut(), task.first_token, call.window, worker);
     more = walk.next();
     const AttentionCut next = more ? cut_of(call, walk.segment(), walk.cut(), kv_head) : cut;
     attend(cut, more ? &next : nullptr, worker);
@@ -244,12 +262,17 @@ void CpuAttention::split(const Call& call, const Plan::SplitTask& task, const Pl
     const Plan::Segment& segment = call.plan.segments()[static_cast<size_t>(member.segment)];
     float* states = partials(sequence, kv_head, segment.first_partial + task.cut, 0);
     clear(states, int64_t{sequence.rows} * group_);
-    for (int32_t token = 0; token < sequence.rows; ++token) {
-      if (worker.rows.size() + static_cast<size_t>(group_) > worker.rows.capacity()) {
+    for (int32_t token = 0; token < sequence.rows;) {
+      const int32_t room = max_tokens_ - static_cast<int32_t>(worker.rows.size()) / group_;
+      if (room == 0) {
         attend(cut, nullptr, worker);
+        continue;
       }
-      add_rows(call, sequence, segment, task.cut, token, kv_head,
-               states + int64_t{token} * group_ * state_size_, worker);
+      const int32_t tokens = std::min(room, sequence.rows - token);
+      make_rows(call, sequence, token, tokens, kv_head,
+                states + int64_t{token} * group_ * state_size_, worker);
+      aim(segment, task.cut, token, call.window, worker);
+      token += tokens;
     }
   }
   attend(cut, next == nullptr ? nullptr : &next_cut, worker);

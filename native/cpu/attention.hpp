@@ -51,7 +51,8 @@ class CpuAttention {
     const Tensor& out;
   };
   struct Worker {
-    std::vector<AttentionRow> rows;  // of the cut being worked on
+    std::vector<AttentionRow> task_rows;  // what of them does not depend on the cut
+    std::vector<AttentionRow> rows;       // of the cut being worked on
     AlignedFloats scratch;
     AlignedFloats states;
   };
@@ -63,9 +64,10 @@ class CpuAttention {
   void merge(const Call& call, const AttentionTasks::MergeTask& task, int32_t kv_head,
              Worker& worker) const;
 
-  void add_rows(const Call& call, const AttentionTasks::Sequence& sequence,
-                const AttentionTasks::Segment& segment, int32_t cut, int32_t token, int32_t kv_head,
-                float* states, Worker& worker) const;
+  void make_rows(const Call& call, const AttentionTasks::Sequence& sequence, int32_t first_token,
+                 int32_t tokens, int32_t kv_head, float* states, Worker& worker) const;
+  void aim(const AttentionTasks::Segment& segment, int32_t cut, int32_t first_token, int32_t window,
+           Worker& worker) const;
   AttentionCut cut_of(const Call& call, const AttentionTasks::Segment& segment, int32_t cut,
                       int32_t kv_head) const;
   void attend(const AttentionCut& cut, const AttentionCut* next, Worker& worker) const;
@@ -79,6 +81,7 @@ class CpuAttention {
   AttentionConfig config_;
   int32_t group_;
   int32_t state_size_;
+  int32_t max_tokens_;  // whose rows a worker has room for
   AttentionShape shape_;
   AttentionKernels kernels_;
   RopeTable table_;

@@ -7,15 +7,9 @@
 
 #include <algorithm>
 
-#include "cpu/attention_softmax-inl.hpp"
+#include "cpu/attention_stages-inl.hpp"
 #include "cpu/kv_int8-inl.hpp"
-#include "cpu/rotate-inl.hpp"
 
-// Every sum has one order, whatever the tile shape and the vector width: scores are summed over
-// dims 0, 1, 2 ... with keys in lanes, outputs over keys 0, 1, 2 ... with dims in lanes, weights in
-// 16 lanes (key j in lane j % 16). Keys that a row does not see have weight 0 and add exact zeros.
-// Bf16Dots: the query, rotated and scaled, and the weights are rounded to bf16; the sum of a row's
-// weights is that of the unrounded ones.
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
 namespace {
@@ -47,105 +41,20 @@ int64_t scratch_size(const AttentionShape& shape) {
          int64_t{kCutKeys} * shape.head_dim + int64_t{kCutKeys} * padded_head_dim(shape.head_dim);
 }
 
-// Scores of kRows rows against `count` panels; the parts of pages at `ahead`, one for each panel,
-// are asked for meanwhile.
-template <int32_t kRows, typename T>
-HWY_NOINLINE void score_rows(const T* const* panels, const T* const* ahead, int32_t count,
-                             int32_t head_dim, const float* query, float* scores) {
-  const T* keys[kCutPages * kPanelVectors];
-  const T* next[kCutPages * kPanelVectors];
-  int32_t vectors = 0;
-  for (int32_t p = 0; p < count; ++p) {
-    for (int32_t j = 0; j < kPanelVectors; ++j) {
-      next[vectors] = ahead[p];
-      keys[vectors++] = panels[p] + j * kLanes * kPair<T>;
-    }
-  }
-  score_vectors<kRows, tile_vectors(kRows), T>(query, keys, next, vectors, head_dim, scores);
+bool see_alike(const AttentionRow* rows, int32_t count) {
+  return std::all_of(rows, rows + count, [&](const AttentionRow& row) {
+    return row.first == rows->first && row.last == rows->last;
+  });
 }
 
-// Weights of kRows rows over the keys of `range`, and outputs; pages[0] is that of key range.first.
-template <int32_t kRows, typename T>
-HWY_NOINLINE void output_rows(const T* const* pages, int32_t stride, KeyRange range,
-                              int32_t head_dim, const Softmax& softmax, float* outputs) {
-  constexpr int32_t kVectors = tile_vectors(kRows);
-  const int32_t first = range.first / kPair<T> * kPair<T>;
-  const PagedValues<T> values = {pages, stride, first % kPanel, range.last - first};
-  int32_t vectors = padded_head_dim(head_dim) / kLanes;
-  int32_t dim = 0;
-  if (kBeside && vectors >= kVectors) {
-    weigh_and_output_tile<kRows, kVectors, T>(softmax, values, first / kPanel, outputs);
-    vectors -= kVectors;
-    dim += kVectors * kLanes;
-  } else {
-    weigh_panels<kRows, T>(softmax, {first / kPanel, (range.last + kPanel - 1) / kPanel});
-  }
-  paged_output_vectors<kRows, kVectors, T>(softmax.scores + first / kStep<T>, values, dim, vectors,
-                                           outputs);
-}
-
-// The same page by page: a page comes from memory once, in the order in which it lies there.
-template <int32_t kRows, typename T>
-HWY_NOINLINE void output_rows_once(const T* const* pages, const T* const* ahead, KeyRange range,
-                                   int32_t head_dim, const Scratch& scratch) {
-  const int32_t vectors = padded_head_dim(head_dim) / kLanes;
-  int32_t page = 0;
-  for (int32_t key = range.first / kPair<T> * kPair<T>; key < range.last; ++page) {
-    const int32_t slot = key % kPanel;
-    const int32_t keys = range.last - key < kPanel - slot ? range.last - key : kPanel - slot;
-    output_vectors<kRows, tile_vectors(kRows), true, T>(
-        scratch.scores + key / kStep<T>, pages[page] + slot * head_dim,
-        ahead[page] + slot * head_dim, vectors, head_dim, keys, page == 0, scratch.outputs);
-    key += keys;
-  }
-}
-
-// Folds up to 16 later partials (outputs, maximum, sum) into states. Flash attention's merge (Dao
-// et al. 2022, section 3.1): state = a * state + b * partial, with a and b the weights of the two
-// maxima.
-void fold_rows(int32_t head_dim, float* const* states, const float* outputs, int32_t output_stride,
-               const float* maxima, const float* sums, int32_t count) {
-  const F32 d;
-  const int32_t padded = padded_head_dim(head_dim);
-  HWY_ALIGN float old_max[16];
-  HWY_ALIGN float old_sum[16];
-  HWY_ALIGN float keep[16];
-  HWY_ALIGN float add[16];
-  HWY_ALIGN float new_max[16];
-  HWY_ALIGN float new_sum[16];
-  for (int32_t r = 0; r < 16; ++r) {
-    old_max[r] = r < count ? states[r][padded] : 0;
-    old_sum[r] = r < count ? states[r][padded + 1] : 0;
-  }
-  for (int32_t i = 0; i < count; i += kLanes) {
-    const V before = hn::Load(d, old_max + i);
-    const V later = hn::Load(d, maxima + i);
-    const V max = hn::Max(before, later);
-    const V a = exp2_nonpositive(d, hn::Sub(before, max));
-    const V b = exp2_nonpositive(d, hn::Sub(later, max));
-    hn::Store(a, d, keep + i);
-    hn::Store(b, d, add + i);
-    hn::Store(max, d, new_max + i);
-    hn::Store(hn::MulAdd(hn::Load(d, sums + i), b, hn::Mul(hn::Load(d, old_sum + i), a)), d,
-              new_sum + i);
-  }
-  for (int32_t r = 0; r < count; ++r) {
-    float* state = states[r];
-    const float* output = outputs + r * output_stride;
-    if (old_sum[r] == 0) {
-      for (int32_t i = 0; i < padded; i += kLanes)
-        hn::StoreU(hn::LoadU(d, output + i), d, state + i);
-    } else {
-      const V a = hn::Set(d, keep[r]);
-      const V b = hn::Set(d, add[r]);
-      for (int32_t i = 0; i < padded; i += kLanes) {
-        hn::StoreU(hn::MulAdd(hn::LoadU(d, output + i), b, hn::Mul(hn::LoadU(d, state + i), a)), d,
-                   state + i);
-      }
-    }
-    state[padded] = new_max[r];
-    state[padded + 1] = new_sum[r];
-  }
+Tile make_tile(const Scratch& scratch, const AttentionRow* rows, int32_t count) {
+  Tile tile;
+  tile.rows = rows;
+  tile.alike = see_alike(rows, count);
+  tile.query = scratch.query;
+  tile.scores = scratch.scores;
+  tile.outputs = scratch.outputs;
+  return tile;
 }
 
 // The pages of a cut as one type, or what they were widened to.
@@ -155,94 +64,6 @@ struct Pages {
   const T* v[kCutPages];
   int32_t value_stride;  // between slots of v
 };
-
-// The query, rotated and scaled, as the products with keys of T want it.
-template <typename T>
-HWY_INLINE void load_query(const AttentionShape& shape, const AttentionRow& row, float* query) {
-#if HWY_TARGET == HWY_AVX3
-  if constexpr (kStep<T> == 2) {
-    char* pairs = reinterpret_cast<char*>(query);
-    if (2 * shape.rotary_half == shape.head_dim && shape.rotary_half % kLanes == 0) {
-      rotate_vectors(row.q, row.rope, shape.rotary_half, shape.scale,
-                     [&](V vector, int32_t dim)
-                         HWY_ATTR { round_to_bf16(vector, pairs + 2 * dim); });
-      return;
-    }
-    rotate_head(row.q, row.rope, shape.rotary_half, shape.head_dim, shape.scale, query);
-    // In place; the row of the scratch goes on behind head_dim.
-    for (int32_t i = 0; i < shape.head_dim; i += kLanes)
-      round_to_bf16(hn::Load(F32(), query + i), pairs + 2 * i);
-    return;
-  }
-#endif
-  rotate_head(row.q, row.rope, shape.rotary_half, shape.head_dim, shape.scale, query);
-}
-
-// One tile of rows against the cut. kOnce: no other tile needs the pages, which come from memory;
-// `ahead` are the K of the kPagesAhead pages that this worker reads next, or null. Else the pages
-// stay in the cache, and `ahead` are parts of pages to ask for while the keys of a panel are
-// multiplied, or null.
-template <int32_t kRows, bool kOnce, typename T>
-HWY_NOINLINE void attend_tile(const AttentionShape& shape, const Pages<T>& pages,
-                              const T* const* ahead, const AttentionRow* rows,
-                              const Scratch& scratch) {
-  KeyRange keys = {kCutKeys, 0};
-  float* states[kRows];
-  for (int32_t r = 0; r < kRows; ++r) {
-    if (rows[r].first < keys.first) keys.first = rows[r].first;
-    if (rows[r].last > keys.last) keys.last = rows[r].last;
-    states[r] = rows[r].state;
-    load_query<T>(shape, rows[r], scratch.query + r * kQueryStride);
-  }
-  const KeyRange panels = {keys.first / kPanel, (keys.last + kPanel - 1) / kPanel};
-  const int32_t count = panels.last - panels.first;
-  float* scores = scratch.scores + panels.first * kPanel;
-  const T* order[2 * kCutPages + kPagesAhead];  // in which the pages are read
-  if constexpr (kOnce) {
-    for (int32_t p = 0; p < count; ++p) {
-      order[p] = pages.k[panels.first + p];
-      order[count + p] = pages.v[panels.first + p];
-    }
-    for (int32_t p = 0; p < kPagesAhead; ++p) {
-      order[2 * count + p] = ahead[p] == nullptr ? order[2 * count - 1] : ahead[p];
-    }
-    score_rows<kRows, T>(order, order + kPagesAhead, count, shape.head_dim, scratch.query, scores);
-  } else {
-    const T* const* k = pages.k + panels.first;
-    // What is being read anyway is in the first cache level: asking for it costs nothing.
-    for (int32_t p = 0; p < count; ++p) order[p] = ahead[p] == nullptr ? k[p] : ahead[p];
-    score_rows<kRows, T>(k, order, count, shape.head_dim, scratch.query, scores);
-  }
-
-  HWY_ALIGN float maxima[16] = {};
-  HWY_ALIGN float totals[kRows * kPanel] = {};
-  const Softmax softmax = {scratch.scores, maxima, totals};
-  for (int32_t r = 0; r < kRows; ++r)
-    hide_unseen(scratch.scores + r * kScoreStride, panels, rows[r].first, rows[r].last);
-  find_maxima<kRows>(softmax, panels);
-  if constexpr (kOnce) {
-    weigh_panels<kRows, T>(softmax, panels);
-    output_rows_once<kRows, T>(order + count, order + count + kPagesAhead, keys, shape.head_dim,
-                               scratch);
-  } else {
-    output_rows<kRows, T>(pages.v + panels.first, pages.value_stride, keys, shape.head_dim, softmax,
-                          scratch.outputs);
-  }
-  HWY_ALIGN float sums[16] = {};
-  for (int32_t r = 0; r < kRows; ++r) sums[r] = sum_lanes(totals + r * kPanel);
-  fold_rows(shape.head_dim, states, scratch.outputs, kOutputStride, maxima, sums, kRows);
-}
-
-template <int32_t kRows, bool kOnce, typename T>
-HWY_INLINE void attend_up_to(const AttentionShape& shape, const Pages<T>& pages,
-                             const T* const* ahead, const AttentionRow* rows, int32_t count,
-                             const Scratch& scratch) {
-  if (count == kRows) {
-    attend_tile<kRows, kOnce, T>(shape, pages, ahead, rows, scratch);
-  } else if constexpr (kRows > 1) {
-    attend_up_to<kRows - 1, kOnce, T>(shape, pages, ahead, rows, count, scratch);
-  }
-}
 
 // Integers are widened once for all tiles: the keys of `range`, and their values. (16-bit pages are
 // widened by every tile as it loads them: that is quicker than a copy, whose float32 would not stay
@@ -277,16 +98,29 @@ void typed_pages(const AttentionCut& cut, int32_t head_dim, Pages<T>& pages) {
   }
 }
 
-// So few rows that they are one tile: pages go by once.
+// So few rows that they are one tile: no other needs the pages, which come from memory. They are
+// read once, K and then V, and kPagesAhead pages further on are asked for; behind the cut these are
+// the first K of `next`.
 template <typename T>
 void attend_once(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
                  const AttentionRow* rows, int32_t count, const Scratch& scratch) {
-  Pages<T> pages;
-  typed_pages(cut, shape.head_dim, pages);
-  const T* next_k[kPagesAhead];
-  for (int32_t p = 0; p < kPagesAhead; ++p)
-    next_k[p] = next == nullptr ? nullptr : static_cast<const T*>(next->k[p]);
-  attend_up_to<kMaxTileRows, true, T>(shape, pages, next_k, rows, count, scratch);
+  const StagesOf<T>& stages = stages_of<T>(count);
+  Tile tile = make_tile(scratch, rows, count);
+  stages.rotate(shape, tile);
+  const int32_t panels = tile.panels.last - tile.panels.first;
+  const T* order[2 * kCutPages + kPagesAhead];  // in which the pages are read
+  for (int32_t p = 0; p < panels; ++p) {
+    order[p] = static_cast<const T*>(cut.k[tile.panels.first + p]);
+    order[panels + p] = static_cast<const T*>(cut.v[tile.panels.first + p]);
+  }
+  for (int32_t p = 0; p < kPagesAhead; ++p) {
+    const bool known = next != nullptr && next->k[p] != nullptr;
+    order[2 * panels + p] = known ? static_cast<const T*>(next->k[p]) : order[2 * panels - 1];
+  }
+  stages.score(shape, tile, order, order + kPagesAhead);
+  stages.maximum(shape, tile);
+  stages.output_once(shape, tile, order + panels, order + panels + kPagesAhead);
+  stages.end(tile);
 }
 
 // Parts of pages, K and V of the next cut, dealt out to the tiles of this one, and in a tile to the
@@ -323,17 +157,30 @@ class Ahead {
   int32_t tiles_;
 };
 
-// Tile by tile.
+// Tile by tile, of about as many rows each; the pages stay in the caches.
 template <typename T>
 void attend_tiles(const AttentionShape& shape, const AttentionCut& cut, const Pages<T>& pages,
                   const AttentionCut* next, const AttentionRow* rows, int32_t count,
                   const Scratch& scratch) {
-  const Ahead ahead(cut, next, (count + kMaxTileRows - 1) / kMaxTileRows);
-  for (int32_t r = 0; r < count; r += kMaxTileRows) {
+  const int32_t tiles = (count + kMaxTileRows - 1) / kMaxTileRows;
+  const Ahead ahead(cut, next, tiles);
+  Tile tile = make_tile(scratch, rows, count);
+  for (int32_t i = 0; i < tiles; ++i) {
+    const int32_t first = i * kMaxTileRows;
+    const StagesOf<T>& stages = stages_of<T>(std::min(kMaxTileRows, count - first));
+    tile.rows = rows + first;
+    stages.rotate(shape, tile);
+    const T* const* k = pages.k + tile.panels.first;
     const T* parts[kCutPages];
-    ahead.deal(r / kMaxTileRows, parts);
-    const int32_t end = std::min(r + kMaxTileRows, count);
-    attend_up_to<kMaxTileRows, false, T>(shape, pages, parts, rows + r, end - r, scratch);
+    ahead.deal(i, parts);
+    // What is being read anyway is in the first cache level: asking for it costs nothing.
+    for (int32_t p = 0; p < tile.panels.last - tile.panels.first; ++p) {
+      if (parts[p] == nullptr) parts[p] = k[p];
+    }
+    stages.score(shape, tile, k, parts);
+    stages.maximum(shape, tile);
+    stages.output(shape, tile, pages.v + tile.panels.first, pages.value_stride);
+    stages.end(tile);
   }
 }
 

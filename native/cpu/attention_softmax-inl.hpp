@@ -12,6 +12,7 @@
 
 #include "cpu/attention_tiles-inl.hpp"
 #include "cpu/exp2-inl.hpp"
+#include "cpu/four_rows-inl.hpp"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -24,29 +25,20 @@ struct KeyRange {
   int32_t last;
 };
 
-// The sum of 16 lanes, in the same order for every vector width.
-HWY_INLINE float sum_lanes(const float* lanes) {
-  const hn::CappedTag<float, 4> d4;
-  HWY_ALIGN float quad[4];
-  for (size_t i = 0; i < 4; i += hn::Lanes(d4)) {
-    const auto even = hn::Add(hn::Load(d4, lanes + i), hn::Load(d4, lanes + i + 8));
-    const auto odd = hn::Add(hn::Load(d4, lanes + i + 4), hn::Load(d4, lanes + i + 12));
-    hn::Store(hn::Add(even, odd), d4, quad + i);
-  }
-  return (quad[0] + quad[1]) + (quad[2] + quad[3]);
-}
-
-// Scores of a row over `panels` for keys outside [first, last) become -inf.
+// Scores of kRows rows over `panels` for keys outside [first, last) become -inf.
+template <int32_t kRows>
 HWY_INLINE void hide_unseen(float* scores, KeyRange panels, int32_t first, int32_t last) {
   const F32 d;
   const hn::RebindToSigned<F32> di;
   const auto hide = [&](int32_t begin, int32_t end) HWY_ATTR {
     for (int32_t i = begin; i < end; i += kLanes) {
       const auto key = hn::Add(hn::Iota(di, 0), hn::Set(di, i));
-      const auto seen = hn::AndNot(hn::Lt(key, hn::Set(di, first)), hn::Lt(key, hn::Set(di, last)));
-      hn::Store(
-          hn::IfThenElse(hn::RebindMask(d, seen), hn::Load(d, scores + i), hn::Set(d, -HUGE_VALF)),
-          d, scores + i);
+      const auto seen = hn::RebindMask(
+          d, hn::AndNot(hn::Lt(key, hn::Set(di, first)), hn::Lt(key, hn::Set(di, last))));
+      for (int32_t r = 0; r < kRows; ++r) {
+        float* at = scores + r * kScoreStride + i;
+        hn::Store(hn::IfThenElse(seen, hn::Load(d, at), hn::Set(d, -HUGE_VALF)), d, at);
+      }
     }
   };
   hide(panels.first * kPanel, (first + kPanel - 1) / kPanel * kPanel);
@@ -77,10 +69,11 @@ HWY_INLINE void store_weights(V weights, float* row, int32_t key) {
 // instruction waits for the one before it.
 struct Softmax {
   float* scores;  // [rows][kScoreStride]; those of keys that a row does not see are -inf
-  float* maxima;  // [rows]
+  float* maxima;  // [16], in fours
   float* totals;  // [rows][16]: the weights so far, key j in lane j % 16
 };
 
+// `totals` is room for them meanwhile, and zero afterwards.
 template <int32_t kRows>
 HWY_INLINE void find_maxima(const Softmax& softmax, KeyRange panels) {
   const F32 d;
@@ -90,7 +83,14 @@ HWY_INLINE void find_maxima(const Softmax& softmax, KeyRange panels) {
     for (int32_t r = 0; r < kRows; ++r)
       most[r] = hn::Max(most[r], hn::Load(d, softmax.scores + r * kScoreStride + i));
   }
-  for (int32_t r = 0; r < kRows; ++r) softmax.maxima[r] = hn::GetLane(hn::MaxOfLanes(d, most[r]));
+  for (int32_t r = 0; r < kRows; ++r) {
+    for (int32_t j = 0; j < kPanel; j += kLanes)
+      hn::Store(most[r], d, softmax.totals + r * kPanel + j);
+  }
+  combine_lanes(
+      softmax.totals, kRows, [](V4 a, V4 b) HWY_ATTR { return hn::Max(a, b); }, softmax.maxima);
+  for (int32_t i = 0; i < kRows * kPanel; i += kLanes)
+    hn::Store(hn::Zero(d), d, softmax.totals + i);
 }
 
 // Turns a row's scores of one panel into weights 2^(score - maximum).
@@ -125,7 +125,7 @@ constexpr bool kBeside = HWY_TARGET == HWY_AVX3;
 // values of one are multiplied, which leaves the units that add, and half of the others, idle.
 template <int32_t kRows, int32_t kVectors, typename T>
 HWY_INLINE void weigh_and_output_tile(const Softmax& softmax, const PagedValues<T>& values,
-                                      int32_t panel, float* outputs) {
+                                      int32_t panel, const Join& join) {
   const F32 d;
   constexpr int32_t kPairs = kPanel / kPair<T>;
   V sums[kRows][kVectors];
@@ -157,8 +157,7 @@ HWY_INLINE void weigh_and_output_tile(const Softmax& softmax, const PagedValues<
     slot = 0;
   }
   for (int32_t r = 0; r < kRows; ++r) {
-    for (int32_t j = 0; j < kVectors; ++j)
-      hn::Store(sums[r][j], d, outputs + r * kOutputStride + j * kLanes);
+    for (int32_t j = 0; j < kVectors; ++j) join.outputs(d, r, j * kLanes, sums[r][j]);
   }
 }
 

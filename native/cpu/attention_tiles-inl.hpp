@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "cpu/attention_join-inl.hpp"
 #include "cpu/attention_kernels.hpp"
 #include "cpu/bf16_pairs-inl.hpp"
 #include "cpu/kv_pairs-inl.hpp"
@@ -205,11 +206,11 @@ struct PagedValues {
   int32_t keys;
 };
 
-// outputs[row] = sum over the keys of weights[row][key] * value, for kVectors vectors of dims from
-// `dim` on.
+// Joins, for each row, the sum over the keys of weights[row][key] * value, for kVectors vectors of
+// dims from `dim` on.
 template <int32_t kRows, int32_t kVectors, typename T>
 HWY_INLINE void paged_output_tile(const float* weights, const PagedValues<T>& values, int32_t dim,
-                                  float* outputs) {
+                                  const Join& join) {
   const F32 d;
   V sums[kRows][kVectors];
   for (int32_t r = 0; r < kRows; ++r) {
@@ -227,22 +228,20 @@ HWY_INLINE void paged_output_tile(const float* weights, const PagedValues<T>& va
     slot = 0;
   }
   for (int32_t r = 0; r < kRows; ++r) {
-    for (int32_t j = 0; j < kVectors; ++j) {
-      hn::Store(sums[r][j], d, outputs + r * kOutputStride + dim + j * kLanes);
-    }
+    for (int32_t j = 0; j < kVectors; ++j) join.outputs(d, r, dim + j * kLanes, sums[r][j]);
   }
 }
 
 template <int32_t kRows, int32_t kVectors, typename T>
 HWY_INLINE void paged_output_vectors(const float* weights, const PagedValues<T>& values,
-                                     int32_t dim, int32_t vectors, float* outputs) {
+                                     int32_t dim, int32_t vectors, const Join& join) {
   while (vectors >= kVectors) {
-    paged_output_tile<kRows, kVectors, T>(weights, values, dim, outputs);
+    paged_output_tile<kRows, kVectors, T>(weights, values, dim, join);
     dim += kVectors * kLanes;
     vectors -= kVectors;
   }
   if constexpr (kVectors > kPanelVectors) {
-    paged_output_vectors<kRows, kVectors / 2, T>(weights, values, dim, vectors, outputs);
+    paged_output_vectors<kRows, kVectors / 2, T>(weights, values, dim, vectors, join);
   }
 }
 

@@ -36,6 +36,13 @@ HWY_INLINE void round_to_bf16(PairVector from, void* to) {
   _mm256_storeu_si256(static_cast<__m256i_u*>(to), rounded);
 }
 
+// The same for two vectors, which lie one after the other in memory.
+HWY_INLINE void round_two_to_bf16(PairVector first, PairVector second, void* to) {
+  __m512i rounded;
+  asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(rounded) : "v"(first.raw), "v"(second.raw));
+  _mm512_storeu_si512(to, rounded);
+}
+
 }  // namespace
 }  // namespace block_attention::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -11,11 +11,12 @@ RopeTable::RopeTable(std::vector<double> inv_freq, double factor)
 
 void RopeTable::ensure(int64_t positions) {
   while (static_cast<int64_t>(blocks_.size()) * kBlock < positions) {
-    auto block = std::make_unique<float[]>(static_cast<size_t>(kBlock) * 2 * inv_freq_.size());
+    AlignedFloats block;
+    block.reserve(int64_t{kBlock} * 2 * half());
     const int64_t first = static_cast<int64_t>(blocks_.size()) * kBlock;
     for (int32_t i = 0; i < kBlock; ++i) {
       rope_angles(inv_freq_, factor_, first + i,
-                  block.get() + static_cast<size_t>(i) * 2 * inv_freq_.size());
+                  block.data() + static_cast<size_t>(i) * 2 * inv_freq_.size());
     }
     blocks_.push_back(std::move(block));
   }

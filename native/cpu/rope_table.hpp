@@ -2,8 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
+
+#include "cpu/aligned_floats.hpp"
 
 namespace block_attention {
 
@@ -19,7 +20,7 @@ class RopeTable {
   void ensure(int64_t positions);
   // cos of the position's half() angles, then their sin.
   const float* row(int32_t position) const {
-    return blocks_[static_cast<size_t>(position / kBlock)].get() +
+    return blocks_[static_cast<size_t>(position / kBlock)].data() +
            static_cast<size_t>(position % kBlock) * 2 * inv_freq_.size();
   }
 
@@ -28,7 +29,7 @@ class RopeTable {
 
   std::vector<double> inv_freq_;
   double factor_;
-  std::vector<std::unique_ptr<float[]>> blocks_;
+  std::vector<AlignedFloats> blocks_;
 };
 
 }  // namespace block_attention

@@ -14,6 +14,15 @@
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
 
+// scale * the rotated pairs (x1, x2), in place.
+template <typename V>
+HWY_INLINE void rotate_pairs(V& x1, V& x2, V cos, V sin, V scale) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const V first = hn::NegMulAdd(x2, sin, hn::Mul(x1, cos));
+  x2 = hn::Mul(scale, hn::MulAdd(x1, sin, hn::Mul(x2, cos)));
+  x1 = hn::Mul(scale, first);
+}
+
 // The whole vectors of the rotation below: store(vector, dim). Returns how many of the first `half`
 // dims that were.
 template <typename Store>
@@ -22,15 +31,13 @@ HWY_INLINE int32_t rotate_vectors(const float* x, const float* rope, int32_t hal
   namespace hn = hwy::HWY_NAMESPACE;
   const hn::CappedTag<float, 16> d;
   const int32_t lanes = static_cast<int32_t>(hn::Lanes(d));
-  const auto scales = hn::Set(d, scale);
   int32_t i = 0;
   for (; i + lanes <= half; i += lanes) {
-    const auto x1 = hn::LoadU(d, x + i);
-    const auto x2 = hn::LoadU(d, x + half + i);
-    const auto cos = hn::LoadU(d, rope + i);
-    const auto sin = hn::LoadU(d, rope + half + i);
-    store(hn::Mul(scales, hn::NegMulAdd(x2, sin, hn::Mul(x1, cos))), i);
-    store(hn::Mul(scales, hn::MulAdd(x1, sin, hn::Mul(x2, cos))), half + i);
+    auto x1 = hn::LoadU(d, x + i);
+    auto x2 = hn::LoadU(d, x + half + i);
+    rotate_pairs(x1, x2, hn::LoadU(d, rope + i), hn::LoadU(d, rope + half + i), hn::Set(d, scale));
+    store(x1, i);
+    store(x2, half + i);
   }
   return i;
 }

@@ -1,0 +1,94 @@
+// Joins the cuts of a row of attention: flash attention's merge (Dao et al. 2022, section 3.1),
+// state = a * state + b * partial, with a and b the weights of the two maxima (compiled once per
+// Highway target).
+#if defined(BLOCK_ATTENTION_CPU_ATTENTION_JOIN_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef BLOCK_ATTENTION_CPU_ATTENTION_JOIN_INL
+#undef BLOCK_ATTENTION_CPU_ATTENTION_JOIN_INL
+#else
+#define BLOCK_ATTENTION_CPU_ATTENTION_JOIN_INL
+#endif
+
+#include <cstdint>
+
+#include "cpu/attention_kernels.hpp"
+#include "cpu/exp2-inl.hpp"
+#include "cpu/four_rows-inl.hpp"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace block_attention::HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// The states of up to 16 rows while a later partial is joined to them, vector by vector and in any
+// order.
+class Join {
+ public:
+  // maxima: of the partials, in fours.
+  HWY_INLINE void begin(int32_t head_dim, float* const* states, const float* maxima,
+                        int32_t count) {
+    const F4 d;
+    count_ = count;
+    tail_ = padded_head_dim(head_dim);
+    for (int32_t r = 0; r < count; r += 4) {
+      const float* tails[4];
+      for (int32_t i = 0; i < 4; ++i) {
+        states_[r + i] = states[r + i < count ? r + i : count - 1];
+        tails[i] = states_[r + i] + tail_;
+      }
+      HWY_ALIGN float columns[4][4];
+      transpose_four(tails, columns);
+      for (int32_t i = 0; i < 4; i += static_cast<int32_t>(hn::Lanes(d))) {
+        const V4 before = hn::Load(d, columns[0] + i);
+        const V4 sum = hn::Load(d, columns[1] + i);
+        const V4 later = hn::Load(d, maxima + r + i);
+        const V4 max = hn::Max(before, later);
+        const V4 keep = exp2_nonpositive(d, hn::Sub(before, max));
+        hn::Store(max, d, maxima_ + r + i);
+        hn::Store(keep, d, keep_ + r + i);
+        hn::Store(exp2_nonpositive(d, hn::Sub(later, max)), d, add_ + r + i);
+        hn::Store(sum, d, sums_ + r + i);
+        hn::Store(hn::Mul(sum, keep), d, kept_sums_ + r + i);
+      }
+    }
+  }
+
+  // Joins a vector of the partial's outputs, from dim `dim` on. An empty state may hold anything.
+  template <class D>
+  HWY_INLINE void outputs(D d, int32_t row, int32_t dim, hn::Vec<D> partial) const {
+    float* state = states_[row] + dim;
+    if (sums_[row] == 0) return hn::StoreU(partial, d, state);
+    const auto kept = hn::Mul(hn::LoadU(d, state), hn::Set(d, keep_[row]));
+    hn::StoreU(hn::MulAdd(partial, hn::Set(d, add_[row]), kept), d, state);
+  }
+
+  // sums: of the partials' weights, in fours.
+  HWY_INLINE void end(const float* sums) {
+    const F4 d;
+    for (int32_t r = 0; r < count_; r += static_cast<int32_t>(hn::Lanes(d))) {
+      const V4 sum =
+          hn::MulAdd(hn::Load(d, sums + r), hn::Load(d, add_ + r), hn::Load(d, kept_sums_ + r));
+      hn::Store(sum, d, kept_sums_ + r);
+    }
+    for (int32_t r = 0; r < count_; ++r) {
+      states_[r][tail_] = maxima_[r];
+      states_[r][tail_ + 1] = kept_sums_[r];
+    }
+  }
+
+ private:
+  int32_t count_;
+  int32_t tail_;  // where a state's maximum and sum are
+  float* states_[16];
+  HWY_ALIGN float maxima_[16];
+  HWY_ALIGN float keep_[16];
+  HWY_ALIGN float add_[16];
+  HWY_ALIGN float sums_[16];       // of the states
+  HWY_ALIGN float kept_sums_[16];  // times keep_
+};
+
+}  // namespace
+}  // namespace block_attention::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
