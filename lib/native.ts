@@ -202,8 +202,8 @@ export interface NativeStats {
 /** Where the time of steps went since load; the sums never go down. */
 export interface OpTime {
   /**
-   * copy_pages, plan_attention, embedding, rms_norm, add_rms_norm, rope_store, attention, gather_rows, swiglu, sample; the
-   * linear layers qkv, o, gate_up, down and lm_head; or other: what steps take beyond these.
+   * copy_pages, plan_attention, embedding, rms_norm, add_rms_norm, rope_store, attention, gather_rows, sample; the linear
+   * layers qkv, o, gate_up (SwiGLU included), down and lm_head; or other: what steps take beyond these.
    */
   op: string;
   /** Of 'other': steps. */

@@ -15,6 +15,7 @@ import { visiblePairs } from '#lib/engine/flops.js';
  * @property {number} flops of each
  * @property {Product} product what they multiply
  * @property {number} [exponentials] of float32, of each
+ * @property {number} [besides] operations of float32 beside the products, of each
  */
 
 /** Operations per value, as in bench/native/ops_bench.cpp. */
@@ -93,8 +94,10 @@ export function finalStepWork(shape, { begin, rows, weightBytes, kvBytes, weight
       };
     }),
     o: exceptLast(linear(q, hiddenSize)),
-    gate_up: exceptLast(linear(hiddenSize, 2 * intermediateSize)),
-    swiglu: exceptLast(elementwise(SWIGLU, intermediateSize)),
+    gate_up: exceptLast((count) => ({
+      ...linear(hiddenSize, 2 * intermediateSize)(count),
+      besides: SWIGLU * count * intermediateSize,
+    })),
     down: exceptLast(linear(intermediateSize, hiddenSize)),
     lm_head: [{ calls: 1, ...linear(hiddenSize, vocabSize)(1) }],
   };
@@ -120,10 +123,13 @@ function keysBefore(end, first, window) {
  */
 export function floorOf(work, { readGBs, gflops }) {
   return work.reduce(
-    (sum, { calls, bytes, flops, product, exponentials = 0 }) =>
+    (sum, { calls, bytes, flops, product, exponentials = 0, besides = 0 }) =>
       sum +
       calls *
-        Math.max(bytes / readGBs, flops / gflops[product] + (EXPONENTIAL * exponentials) / gflops.f32) *
+        Math.max(
+          bytes / readGBs,
+          flops / gflops[product] + (EXPONENTIAL * exponentials + besides) / gflops.f32,
+        ) *
         1e-6,
     0,
   );

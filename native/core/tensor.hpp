@@ -20,6 +20,8 @@ struct Tensor {
   int64_t rows = 0;
   int64_t cols = 0;
   int64_t stride = 0;  // elements
+  // In a layout that only the backend's `linear` reads, in the memory of rows that are dense.
+  bool packed = false;
 
   float* f32() const { return static_cast<float*>(data); }
   Tensor columns(int64_t begin, int64_t count) const {
@@ -28,7 +30,11 @@ struct Tensor {
   }
   Tensor row_range(int64_t begin, int64_t count) const {
     return {static_cast<char*>(data) + static_cast<size_t>(begin * stride) * dtype_size(dtype),
-            dtype, count, cols, stride};
+            dtype,
+            count,
+            cols,
+            stride,
+            packed};
   }
 };
 

@@ -154,7 +154,7 @@ void amx_bf16_tile(const LinearTile& t) {
   const int64_t rows = group_begin(t.rows, t.groups, t.part.row_group_to) - first_row;
   // The last panel goes alone if it is ragged.
   const int64_t whole = t.out_features / kColumns;
-  float* out = t.out + first_row * t.out_stride;
+  float* out = t.out + (first_row - t.origin.row) * t.out_stride;
   const auto panels_at = [&](int64_t panel) {
     return panel + kAmxTilePanels <= (t.part.panel_to < whole ? t.part.panel_to : whole)
                ? kAmxTilePanels
@@ -162,7 +162,8 @@ void amx_bf16_tile(const LinearTile& t) {
   };
   const auto block_at = [&](int64_t panel, int64_t first) {
     if (panel == whole) return block(t, panel, 1, first, t.ragged, kColumns);
-    block(t, panel, panels_at(panel), first, out + panel * kColumns, t.out_stride);
+    block(t, panel, panels_at(panel), first, out + (panel - t.origin.panel) * kColumns,
+          t.out_stride);
   };
   if (t.part.row_group_to - t.part.row_group_from <= kMostRowGroups) {
     // One pass over the weights: a panel from end to end, as it lies in memory.

@@ -12,6 +12,7 @@
 #include "cpu/copy_pages.hpp"
 #include "cpu/cpu_vector.hpp"
 #include "cpu/embedding.hpp"
+#include "cpu/gated_part.hpp"
 #include "cpu/host_memory.hpp"
 #include "cpu/int8_linear.hpp"
 #include "cpu/int8_weight.hpp"
@@ -130,6 +131,19 @@ class CpuBackend final : public Backend, private PackedWeights {
       swiglu_.swiglu(gate, gate + out.cols, out.cols, at(out, row));
     });
   }
+  Tensor linear_swiglu(const Tensor& x, const LinearWeight& weight, const Tensor& gate_up,
+                       const Tensor& out, const LinearWeight& then) override {
+    if (!can_be_gated(weight.out_features(), x.rows))
+      return Backend::linear_swiglu(x, weight, gate_up, out, then);
+    announced_ = nullptr;
+    const Gate gate = {swiglu_.swiglu, out};
+    if (weight.format() == WeightFormat::kInt8) {
+      int8_linear_.run_gated(x, int8(weight), gate);
+      return out;
+    }
+    const bool stored = then.format() == WeightFormat::kStored;
+    return linear_.run_gated(x, packed(weight), gate, stored ? &packed(then) : nullptr);
+  }
   void gather_rows(const Tensor& x, std::span<const int32_t> rows, const Tensor& out) override {
     for (size_t i = 0; i < rows.size(); ++i) {
       std::memcpy(at(out, static_cast<int64_t>(i)), at(x, rows[i]),
@@ -210,7 +224,7 @@ class CpuBackend final : public Backend, private PackedWeights {
 
   template <typename Body>
   void for_rows(int64_t rows, Body body) {
-    pool_.run((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
+    pool_.run_in_order((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
       const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
       for (int64_t row = task * kRowsPerTask; row < end; ++row) body(row);
     });

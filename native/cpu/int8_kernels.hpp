@@ -26,9 +26,10 @@ struct Int8Tile {
   int64_t in_features;
   int64_t out_features;
 
-  // Output: row i at out + i * out_stride.
+  // Output: row i at out + i * out_stride, but for what lies before `origin`.
   float* out;
   int64_t out_stride;
+  OutputOrigin origin;
 
   // What of it to compute.
   TilePart part;

@@ -20,6 +20,7 @@ constexpr int64_t kTasksPerThread = 8;
 constexpr int64_t kGroupsPerTask = 256;
 
 constexpr int64_t kRaggedFloats = kInt8RaggedRows * kPanelColumns;
+constexpr int64_t kGateFloats = 2 * kInt8RaggedRows * kPanelsPerTask * kPanelColumns;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -36,11 +37,24 @@ Int8LinearOp::Int8LinearOp(ThreadPool& pool, Isa isa, Int8Dot dot)
       isa_(isa),
       dot_(dot),
       ragged_(allocate_host_memory(static_cast<size_t>(pool.threads() * kRaggedFloats) *
-                                   sizeof(float))) {}
+                                   sizeof(float))),
+      gate_scratch_(
+          allocate_host_memory(static_cast<size_t>(pool.threads() * kGateFloats) * sizeof(float))) {
+}
 
 void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& out,
                        const NextReads& next) {
   check_linear_shape(x, weight, out);
+  run(x, weight, &out, nullptr, next);
+}
+
+void Int8LinearOp::run_gated(const Tensor& x, const PackedInt8& weight, const Gate& gate) {
+  check_linear_shape(x, weight, gate.out, true);
+  run(x, weight, nullptr, &gate, {});
+}
+
+void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor* out,
+                       const Gate* gate, const NextReads& next) {
   const int64_t groups = int8_groups(weight.in_features());
   Int8Tile tile{};
   tile.x = make_room(std::min(kPassRows, x.rows), groups);
@@ -49,14 +63,19 @@ void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& 
   tile.bias = weight.bias();
   tile.in_features = weight.in_features();
   tile.out_features = weight.out_features();
-  tile.out_stride = out.stride;
   for (int64_t row = 0; row < x.rows; row += kPassRows) {
     tile.rows = std::min(kPassRows, x.rows - row);
     const Int8Kernels kernels = int8_kernels(isa_, dot_, tile.rows);
     tile.row_groups = ceil_div(tile.rows, kernels.group_rows);
-    tile.out = out.f32() + row * out.stride;
     quantize(x.row_range(row, tile.rows), kernels, tile);
-    run_tiles(kernels, tile, next);
+    if (out != nullptr) {
+      tile.out = out->f32() + row * out->stride;
+      tile.out_stride = out->stride;
+      run_tiles(kernels, tile, nullptr, next);
+    } else {
+      const Gate at = {gate->swiglu, gate->out.row_range(row, tile.rows)};
+      run_tiles(kernels, tile, &at, next);
+    }
   }
 }
 
@@ -95,7 +114,7 @@ void Int8LinearOp::quantize(const Tensor& x, const Int8Kernels& kernels, const I
   };
   const int64_t per_task =
       std::max<int64_t>(1, kGroupsPerTask / (groups * ceil_div(tile.rows, tile.row_groups)));
-  pool_.run(ceil_div(tile.row_groups, per_task), [&](int64_t task, int) {
+  pool_.run_in_order(ceil_div(tile.row_groups, per_task), [&](int64_t task, int) {
     const int64_t end = std::min(tile.row_groups, (task + 1) * per_task);
     for (int64_t group = task * per_task; group < end; ++group) quantize_group(group);
   });
@@ -115,16 +134,31 @@ int64_t Int8LinearOp::panels_per_task(int64_t panels, int64_t blocks, int64_t st
   return std::clamp(fair / step * step, step, std::max(step, kPanelsPerTask));
 }
 
-void Int8LinearOp::run_tiles(const Int8Kernels& kernels, const Int8Tile& whole,
+void Int8LinearOp::run_tiles(const Int8Kernels& kernels, const Int8Tile& whole, const Gate* gate,
                              const NextReads& next) {
   const int64_t blocks = ceil_div(whole.row_groups, kBlockRows / kernels.group_rows);
-  const int64_t panels = panels_of(whole.out_features);
+  const int64_t panels = panels_of(whole.out_features) / (gate == nullptr ? 1 : 2);
   float* ragged = static_cast<float*>(ragged_.data());
+  float* gate_scratch = static_cast<float*>(gate_scratch_.data());
   const auto run_part = [&](const TilePart& part, int worker) {
     Int8Tile tile = whole;
     tile.part = part;
     tile.ragged = ragged + worker * kRaggedFloats;
-    kernels.tile(tile);
+    if (gate == nullptr) return kernels.tile(tile);
+    const int64_t first = group_begin(whole.rows, whole.row_groups, part.row_group_from);
+    const int64_t end = group_begin(whole.rows, whole.row_groups, part.row_group_to);
+    tile.origin.row = first;
+    const auto product = [&](const TilePart& half, float* out, int64_t out_stride) {
+      tile.part = half;
+      tile.out = out;
+      tile.out_stride = out_stride;
+      tile.origin.panel = half.panel_from;
+      kernels.tile(tile);
+    };
+    const int64_t columns = (part.panel_to - part.panel_from) * kPanelColumns;
+    compute_gated(*gate, {end - first, columns, gate_scratch + worker * kGateFloats}, part, panels,
+                  gate->out.f32() + first * gate->out.stride + part.panel_from * kPanelColumns,
+                  gate->out.stride, product);
   };
   for_each_tile_part(pool_, whole.row_groups, blocks, panels,
                      panels_per_task(panels, blocks, kernels.tile_panels(whole.rows)), run_part,

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/tensor.hpp"
+#include "cpu/gated_part.hpp"
 #include "cpu/int8_kernels.hpp"
 #include "cpu/int8_quantize.hpp"
 #include "cpu/int8_weight.hpp"
@@ -25,6 +26,10 @@ class Int8LinearOp {
   void run(const Tensor& x, const PackedInt8& weight, const Tensor& out,
            const NextReads& next = {});
 
+  // gate.out = silu(x * gate^T) * (x * up^T) of a weight [gate; up] that can_be_gated(), the same
+  // bits as in two ops. Throws Error(kInvalidArgument) if x does not fit the weight.
+  void run_gated(const Tensor& x, const PackedInt8& weight, const Gate& gate);
+
   // Where threads begin to read the weight for one row; for more, of which not every thread reads
   // one stream, nothing.
   NextReads reads(const PackedInt8& weight, int64_t rows) const;
@@ -32,9 +37,13 @@ class Int8LinearOp {
  private:
   // For the activations of so many rows and groups of inputs.
   Int8Terms make_room(int64_t rows, int64_t groups);
+  // The output goes to `out`, or through `gate`.
+  void run(const Tensor& x, const PackedInt8& weight, const Tensor* out, const Gate* gate,
+           const NextReads& next);
   void quantize(const Tensor& x, const Int8Kernels& kernels, const Int8Tile& tile);
   // Shares out panels x row blocks over the pool.
-  void run_tiles(const Int8Kernels& kernels, const Int8Tile& whole, const NextReads& next);
+  void run_tiles(const Int8Kernels& kernels, const Int8Tile& whole, const Gate* gate,
+                 const NextReads& next);
   // Panels of a task where `step` are computed at once.
   int64_t panels_per_task(int64_t panels, int64_t blocks, int64_t step) const;
 
@@ -42,6 +51,7 @@ class Int8LinearOp {
   Isa isa_;
   Int8Dot dot_;
   Buffer ragged_;
+  Buffer gate_scratch_;
   Buffer values_;
   Buffer scales_;
   Buffer rows_with_second_;

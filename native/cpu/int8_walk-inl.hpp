@@ -140,7 +140,7 @@ void walk(const Int8Tile& t, int64_t width) {
   // The last panel goes alone if it is ragged.
   const int64_t whole = t.out_features / kColumns;
   const int64_t groups = int8_groups(t.in_features);
-  float* out = t.out + first_row * t.out_stride;
+  float* out = t.out + (first_row - t.origin.row) * t.out_stride;
   BlockAt at{t.part.panel_from, 0};
   while (at.panel < t.part.panel_to && at.group < groups) {
     const int64_t left = (t.part.panel_to < whole ? t.part.panel_to : whole) - at.panel;
@@ -149,11 +149,12 @@ void walk(const Int8Tile& t, int64_t width) {
     BlockAt next{at.panel + panels, at.group};
     if (next.panel >= t.part.panel_to) next = {t.part.panel_from, at.group + block_groups(t)};
     // Behind the last block: where this worker's next part most likely begins.
-    const BlockAt after = next.group >= groups ? BlockAt{t.part.panel_to, 0} : next;
+    const BlockAt after = next.group >= groups ? BlockAt{t.part.next_panel, 0} : next;
     if (at.panel == whole) {
       block<Kernel>(t, at, after, 1, t.ragged, kColumns);
     } else {
-      block<Kernel>(t, at, after, panels, out + at.panel * kColumns, t.out_stride);
+      block<Kernel>(t, at, after, panels, out + (at.panel - t.origin.panel) * kColumns,
+                    t.out_stride);
     }
     at = next;
   }

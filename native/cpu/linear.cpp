@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "core/error.hpp"
 #include "cpu/amx_bf16_kernels.hpp"
 #include "cpu/host_memory.hpp"
-#include "cpu/interleave.hpp"
 #include "cpu/linear_shape.hpp"
 #include "cpu/tile_parts.hpp"
 
@@ -21,8 +21,8 @@ constexpr int64_t kDirectPanelsPerTask = 4;
 constexpr int64_t kTasksPerThread = 8;
 
 constexpr int64_t kWideFloats = kMaxWidePanels * kSumBlock * kPanelColumns;
-constexpr int64_t kMaxGroupRows = 32;
-static_assert(kMaxGroupRows * kSumBlock <= kWideFloats);
+static_assert(ActivationPacking::kScratchFloats <= kWideFloats);
+constexpr int64_t kGateFloats = 2 * kMaxBlockRows * kPanelsPerTask * kPanelColumns;
 constexpr int64_t kWorkerFloats = kWideFloats + kMaxBlockRows * kPanelColumns;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -34,30 +34,61 @@ LinearOp::LinearOp(ThreadPool& pool, Isa isa)
       isa_(isa),
       kernels_(linear_kernels(isa)),
       pairs_(bf16_pair_kernels()),
+      packing_(isa),
       worker_scratch_(allocate_host_memory(static_cast<size_t>(pool.threads() * kWorkerFloats) *
-                                           sizeof(float))) {}
+                                           sizeof(float))),
+      gate_scratch_(
+          allocate_host_memory(static_cast<size_t>(pool.threads() * kGateFloats) * sizeof(float))) {
+}
 
 void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& out,
                    const NextReads& next) {
   check_linear_shape(x, weight, out);
+  if (x.packed && by_amx(weight))
+    throw Error(ErrorCode::kInternal, "linear: x is packed for another kernel");
+  run(x, weight, &out, nullptr, nullptr, next);
+}
+
+Tensor LinearOp::run_gated(const Tensor& x, const PackedLinear& weight, const Gate& gate,
+                           const PackedLinear* then) {
+  check_linear_shape(x, weight, gate.out, true);
+  Tensor out = gate.out;
+  // Not by tiles, which want another layout; and there has to be room.
+  out.packed = then != nullptr && !by_amx(*then) && out.stride == out.cols;
+  const Gate packing = {gate.swiglu, out};
+  run(x, weight, nullptr, &packing, then, {});
+  return out;
+}
+
+void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor* out, const Gate* gate,
+                   const PackedLinear* then, const NextReads& next) {
   LinearTile tile{};
   tile.panels = weight.panels();
   tile.format = weight.linear_format();
   tile.steps = weight.steps();
   tile.out_features = weight.out_features();
   tile.bias = weight.bias();
-  tile.out_stride = out.stride;
   for (int64_t row = 0; row < x.rows; row += kPassRows) {
     tile.rows = std::min(kPassRows, x.rows - row);
     tile.groups = ceil_div(tile.rows, kernels_.group_rows);
-    tile.out = out.f32() + row * out.stride;
+    if (out != nullptr) {
+      tile.out = out->f32() + row * out->stride;
+      tile.out_stride = out->stride;
+    }
     const Tensor rows = x.row_range(row, tile.rows);
+    PassGate pass_gate{};
+    if (gate != nullptr) {
+      pass_gate.gate = {gate->swiglu, gate->out.row_range(row, tile.rows)};
+      if (gate->out.packed)
+        pass_gate.packed = {then->linear_format(), tile.rows, tile.groups, then->steps()};
+    }
+    const PassGate* const gate_at = gate == nullptr ? nullptr : &pass_gate;
     if (by_amx(weight)) {
-      run_amx(rows, tile);
-    } else if (tile.rows <= kernels_.direct_rows) {
+      run_amx(rows, tile, gate_at);
+    } else if (tile.rows <= kernels_.direct_rows && gate == nullptr && !x.packed) {
       run_direct(rows, tile, next);
     } else {
-      run_repacked(rows, tile);
+      run_repacked(rows, tile, gate_at);
     }
   }
 }
@@ -106,32 +137,34 @@ void LinearOp::run_direct(const Tensor& x, LinearTile tile, const NextReads& nex
   const int64_t panels = ceil_div(tile.out_features, kPanelColumns);
   const int64_t fair = panels / (kTasksPerThread * pool_.threads());
   run_tiles(tile, 1, std::clamp(fair / step * step, step, std::max(step, kDirectPanelsPerTask)),
-            kernels_.direct, next);
+            kernels_.direct, nullptr, next);
 }
 
-void LinearOp::run_repacked(const Tensor& x, LinearTile tile) {
-  float* packed = activations(tile.rows * tile.steps);
-  repack(x, tile, packed);
-  tile.x = packed;
-
+void LinearOp::run_repacked(const Tensor& x, LinearTile tile, const PassGate* gate) {
+  if (x.packed) {
+    tile.x = x.f32();
+  } else {
+    float* packed = activations(tile.rows * tile.steps);
+    repack(x, {tile.format, tile.rows, tile.groups, tile.steps}, packed);
+    tile.x = packed;
+  }
   const int64_t blocks = ceil_div(tile.groups, kBlockRows / kernels_.group_rows);
   const int64_t step = kernels_.tile_panels(tile.rows);
-  const int64_t panels = ceil_div(tile.out_features, kPanelColumns);
-  const int64_t fair = panels * blocks / (kTasksPerThread * pool_.threads());
-  run_tiles(tile, blocks, std::clamp(fair / step * step, step, kPanelsPerTask), kernels_.repacked);
+  const int64_t fair = task_panels(tile, gate) * blocks / (kTasksPerThread * pool_.threads());
+  run_tiles(tile, blocks, std::clamp(fair / step * step, step, kPanelsPerTask), kernels_.repacked,
+            gate);
 }
 
-void LinearOp::run_amx(const Tensor& x, LinearTile tile) {
+void LinearOp::run_amx(const Tensor& x, LinearTile tile, const PassGate* gate) {
   tile.groups = ceil_div(tile.rows, kAmxGroupRows);
   float* packed = activations((tile.rows + kAmxGroupRows) * amx_padded_pairs(tile.steps));
   repack_for_amx(x, tile, packed);
   tile.x = packed;
   const int64_t blocks = ceil_div(tile.groups, kBlockRows / kAmxGroupRows);
-  const int64_t panels = ceil_div(tile.out_features, kPanelColumns);
-  const int64_t fair = panels * blocks / (kTasksPerThread * pool_.threads());
+  const int64_t fair = task_panels(tile, gate) * blocks / (kTasksPerThread * pool_.threads());
   run_tiles(tile, blocks,
             std::clamp(fair / kAmxTilePanels * kAmxTilePanels, kAmxTilePanels, kPanelsPerTask),
-            amx_bf16_kernel());
+            amx_bf16_kernel(), gate);
 }
 
 void LinearOp::repack_for_amx(const Tensor& x, const LinearTile& tile, float* packed) {
@@ -155,33 +188,21 @@ void LinearOp::repack_for_amx(const Tensor& x, const LinearTile& tile, float* pa
   };
   if (tile.groups == 1 && tile.rows <= kernels_.direct_rows)
     return pack_group(0, worker_scratch(0));  // too little to wake a worker for
-  pool_.run(tile.groups,
-            [&](int64_t group, int worker) { pack_group(group, worker_scratch(worker)); });
+  pool_.run_in_order(tile.groups,
+                     [&](int64_t group, int worker) { pack_group(group, worker_scratch(worker)); });
 }
 
-void LinearOp::repack(const Tensor& x, const LinearTile& tile, float* packed) {
-  const auto interleave = interleave_kernels(isa_).words32;
-  const int64_t sum_blocks = ceil_div(tile.steps, kSumBlock);
-  const bool pairs = tile.format == LinearFormat::kBF16Pairs;
-  pool_.run(tile.groups * sum_blocks, [&](int64_t task, int worker) {
+void LinearOp::repack(const Tensor& x, const PackedShape& shape, float* packed) {
+  const int64_t sum_blocks = ceil_div(shape.steps, kSumBlock);
+  const int64_t inputs_per_step = ceil_div(x.cols, shape.steps);
+  pool_.run_in_order(shape.groups * sum_blocks, [&](int64_t task, int worker) {
     const int64_t group = task / sum_blocks;
     const int64_t first_step = task % sum_blocks * kSumBlock;
-    const int64_t steps = std::min(kSumBlock, tile.steps - first_step);
-    const int64_t begin = group_begin(tile.rows, tile.groups, group);
-    const int64_t rows = group_begin(tile.rows, tile.groups, group + 1) - begin;
-    const void* sources[kMaxGroupRows];
-    for (int64_t i = 0; i < rows; ++i) {
-      const float* row = x.f32() + (begin + i) * x.stride;
-      if (pairs) {
-        // The panels are not widened before this is done.
-        float* rounded = worker_scratch(worker) + i * kSumBlock;
-        pairs_.round(row + 2 * first_step, std::min(2 * steps, x.cols - 2 * first_step), rounded);
-        sources[i] = rounded;
-      } else {
-        sources[i] = row + first_step;
-      }
-    }
-    interleave(sources, rows, steps, packed + tile.rows * first_step + begin * steps, rows);
+    const int64_t first_input = first_step * inputs_per_step;
+    // The panels are not widened before this is done: their place is free.
+    packing_.pack(shape, group, first_step, std::min(kSumBlock, shape.steps - first_step),
+                  x.f32() + group_begin(shape.rows, shape.groups, group) * x.stride + first_input,
+                  x.stride, x.cols - first_input, worker_scratch(worker), packed);
   });
 }
 
@@ -189,10 +210,20 @@ float* LinearOp::worker_scratch(int worker) {
   return static_cast<float*>(worker_scratch_.data()) + worker * kWorkerFloats;
 }
 
+float* LinearOp::gate_scratch(int worker) {
+  return static_cast<float*>(gate_scratch_.data()) + worker * kGateFloats;
+}
+
+int64_t LinearOp::task_panels(const LinearTile& tile, const PassGate* gate) {
+  return panels_of(tile.out_features) / (gate == nullptr ? 1 : 2);
+}
+
 void LinearOp::run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk,
-                         void (*kernel)(const LinearTile&), const NextReads& next) {
-  const int64_t panels = ceil_div(whole.out_features, kPanelColumns);
+                         void (*kernel)(const LinearTile&), const PassGate* gate,
+                         const NextReads& next) {
+  const int64_t panels = task_panels(whole, gate);
   const auto run_part = [&](const TilePart& part, int worker) {
+    if (gate != nullptr) return run_gated_part(whole, part, worker, kernel, *gate);
     LinearTile tile = whole;
     tile.part = part;
     tile.wide = worker_scratch(worker);
@@ -200,6 +231,38 @@ void LinearOp::run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk,
     kernel(tile);
   };
   for_each_tile_part(pool_, whole.groups, blocks, panels, chunk, run_part, next);
+}
+
+void LinearOp::run_gated_part(const LinearTile& whole, const TilePart& part, int worker,
+                              void (*kernel)(const LinearTile&), const PassGate& gate) {
+  const auto begin_of = [&](int64_t group) { return group_begin(whole.rows, whole.groups, group); };
+  const int64_t first_row = begin_of(part.row_group_from);
+  LinearTile tile = whole;
+  tile.wide = worker_scratch(worker);
+  tile.origin.row = first_row;
+  const auto product = [&](const TilePart& half, float* out, int64_t out_stride) {
+    tile.part = half;
+    tile.out = out;
+    tile.out_stride = out_stride;
+    tile.origin.panel = half.panel_from;
+    kernel(tile);
+  };
+  const int64_t columns = (part.panel_to - part.panel_from) * kPanelColumns;
+  const int64_t first_column = part.panel_from * kPanelColumns;
+  const GatedPart gated = {begin_of(part.row_group_to) - first_row, columns, gate_scratch(worker)};
+  const int64_t half = task_panels(whole, &gate);
+  const Tensor& out = gate.gate.out;
+  if (!out.packed) {
+    return compute_gated(gate.gate, gated, part, half,
+                         out.f32() + first_row * out.stride + first_column, out.stride, product);
+  }
+  compute_gated(gate.gate, gated, part, half, gated.scratch, 2 * columns, product);
+  const int64_t inputs_per_step = out.cols / gate.packed.steps;
+  for (int64_t group = part.row_group_from; group < part.row_group_to; ++group) {
+    packing_.pack(gate.packed, group, first_column / inputs_per_step, columns / inputs_per_step,
+                  gated.scratch + (begin_of(group) - first_row) * 2 * columns, 2 * columns, columns,
+                  tile.wide, out.f32());
+  }
 }
 
 }  // namespace block_attention

@@ -8,6 +8,8 @@
 #include <cstdint>
 
 #include "core/tensor.hpp"
+#include "cpu/activation_packing.hpp"
+#include "cpu/gated_part.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/linear_kernels.hpp"
 #include "cpu/linear_weight.hpp"
@@ -27,32 +29,56 @@ class LinearOp {
   void run(const Tensor& x, const PackedLinear& weight, const Tensor& out,
            const NextReads& next = {});
 
+  // gate.out = silu(x * gate^T) * (x * up^T) of a weight [gate; up] that can_be_gated(), the same
+  // bits as in two ops. `then`, which may be null, is the weight that will multiply the output: if
+  // there is room it is packed for it, and the result says so. Throws Error(kInvalidArgument) if x
+  // does not fit the weight.
+  Tensor run_gated(const Tensor& x, const PackedLinear& weight, const Gate& gate,
+                   const PackedLinear* then);
+
   // Where threads begin to read the weight, for few rows; for many, which do not wait for memory,
   // nothing.
   NextReads reads(const PackedLinear& weight, int64_t rows) const;
 
  private:
+  // What gates a pass over some of the rows, and how its output is packed, if it is.
+  struct PassGate {
+    Gate gate;
+    PackedShape packed;
+  };
+
+  // The output goes to `out`, or through `gate` and, if that is packed, in the format of `then`.
+  void run(const Tensor& x, const PackedLinear& weight, const Tensor* out, const Gate* gate,
+           const PackedLinear* then, const NextReads& next);
   void run_direct(const Tensor& x, LinearTile tile, const NextReads& next);
   // Panels of a run (linear_kernels.hpp), for `step` panels at once.
   int64_t direct_run(int64_t out_features, int64_t step) const;
-  void run_repacked(const Tensor& x, LinearTile tile);
-  void repack(const Tensor& x, const LinearTile& tile, float* packed);
+  void run_repacked(const Tensor& x, LinearTile tile, const PassGate* gate);
+  void repack(const Tensor& x, const PackedShape& shape, float* packed);
   // By amx_bf16_kernels.hpp, whatever the rows.
   bool by_amx(const PackedLinear& weight) const;
-  void run_amx(const Tensor& x, LinearTile tile);
+  void run_amx(const Tensor& x, LinearTile tile, const PassGate* gate);
   void repack_for_amx(const Tensor& x, const LinearTile& tile, float* packed);
   float* worker_scratch(int worker);
+  float* gate_scratch(int worker);
   // Room for so many activations, or pairs of them.
   float* activations(int64_t count);
-  // Shares out panels x row blocks over the pool.
+  // Panels that there are tasks for: of one half of a weight that is gated.
+  static int64_t task_panels(const LinearTile& tile, const PassGate* gate);
+  // Shares out panels x row blocks over the pool. `gate` may be null.
   void run_tiles(const LinearTile& whole, int64_t blocks, int64_t chunk,
-                 void (*kernel)(const LinearTile&), const NextReads& next = {});
+                 void (*kernel)(const LinearTile&), const PassGate* gate,
+                 const NextReads& next = {});
+  void run_gated_part(const LinearTile& whole, const TilePart& part, int worker,
+                      void (*kernel)(const LinearTile&), const PassGate& gate);
 
   ThreadPool& pool_;
   Isa isa_;
   LinearKernels kernels_;
   Bf16PairKernels pairs_;
+  ActivationPacking packing_;
   Buffer worker_scratch_;
+  Buffer gate_scratch_;
   Buffer activations_;
 };
 

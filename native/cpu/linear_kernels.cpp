@@ -159,7 +159,7 @@ void tile_of_type(const LinearTile& t) {
   const int64_t groups = t.part.row_group_to - t.part.row_group_from;
   const PanelOrder order(t, tile_width((rows + groups - 1) / groups, kRepacked));
   const int64_t ragged = t.out_features % kColumns == 0 ? -1 : t.out_features / kColumns;
-  float* out = t.out + first_row * t.out_stride;
+  float* out = t.out + (first_row - t.origin.row) * t.out_stride;
   // Few rows: a panel from end to end, as it lies in memory. Many: a block of steps of all panels,
   // since that much of the activations stays in the second-level cache.
   int64_t number = t.part.panel_from;
@@ -171,7 +171,6 @@ void tile_of_type(const LinearTile& t) {
     if (kRepacked) {
       next += panels;
       if (next == t.part.panel_to) {
-        // Behind the last block: where this worker's next part most likely begins.
         const bool last = step + kSumBlock >= t.steps;
         next = last ? t.part.panel_to : t.part.panel_from;
         next_step = last ? 0 : step + kSumBlock;
@@ -183,11 +182,13 @@ void tile_of_type(const LinearTile& t) {
         next_step = 0;
       }
     }
-    const BlockAt at{order.panel(number), order.apart(number), step, order.panel(next), next_step};
+    const int64_t after = next < t.part.panel_to ? next : t.part.next_panel;
+    const BlockAt at{order.panel(number), order.apart(number), step, order.panel(after), next_step};
     if (at.panel == ragged) {
       block<kRepacked, T>(1, t, at, t.ragged, kColumns);
     } else {
-      block<kRepacked, T>(panels, t, at, out + at.panel * kColumns, t.out_stride);
+      block<kRepacked, T>(panels, t, at, out + (at.panel - t.origin.panel) * kColumns,
+                          t.out_stride);
     }
     number = next;
     step = next_step;

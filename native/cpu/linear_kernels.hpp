@@ -50,9 +50,10 @@ struct LinearTile {
   int64_t out_features;
   const float* bias;
 
-  // Output: row i at out + i * out_stride.
+  // Output: row i at out + i * out_stride, but for what lies before `origin`.
   float* out;
   int64_t out_stride;
+  OutputOrigin origin;
 
   // What of it to compute. Direct: panels that are computed at once lie `run` panels apart, if that
   // is not 0, and parts number panels in the order in which they are computed.

@@ -14,9 +14,10 @@ std::string shape(const Tensor& t) {
 
 }  // namespace
 
-void check_linear_shape(const Tensor& x, const LinearWeight& weight, const Tensor& out) {
+void check_linear_shape(const Tensor& x, const LinearWeight& weight, const Tensor& out,
+                        bool gated) {
   if (x.dtype != DType::kF32 || out.dtype != DType::kF32 || x.rows != out.rows ||
-      x.cols != weight.in_features() || out.cols != weight.out_features() ||
+      x.cols != weight.in_features() || out.cols * (gated ? 2 : 1) != weight.out_features() ||
       (x.rows > 1 && (x.stride < x.cols || out.stride < out.cols))) {
     throw Error(ErrorCode::kInvalidArgument, "linear: " + shape(x) + " to " + shape(out) +
                                                  " does not fit a weight of " +

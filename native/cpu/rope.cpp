@@ -98,7 +98,7 @@ void RopeStore::run(const Tensor& qkv, const Step& step, const QkNorm& norm, Rop
   for (const StepSequence& sequence : step.sequences)
     table.ensure(int64_t{sequence.local_begin} + sequence.rows);
 
-  pool_.run((qkv.rows + kTaskRows - 1) / kTaskRows, [&](int64_t task, int) {
+  pool_.run_in_order((qkv.rows + kTaskRows - 1) / kTaskRows, [&](int64_t task, int) {
     const auto first = static_cast<int32_t>(task * kTaskRows);
     const int32_t last = std::min(first + kTaskRows, static_cast<int32_t>(qkv.rows));
     for (const StepSequence& sequence : step.sequences) {

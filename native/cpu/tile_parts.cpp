@@ -13,8 +13,9 @@ void for_each_tile_part(ThreadPool& pool, int64_t row_groups, int64_t blocks, in
   const auto run_part = [&](int64_t task, int worker) {
     const int64_t block = task / chunks;
     const int64_t first = task % chunks * chunk;
+    const int64_t end = std::min(panels, first + chunk);
     body({group_begin(row_groups, blocks, block), group_begin(row_groups, blocks, block + 1), first,
-          std::min(panels, first + chunk)},
+          end, end},
          worker);
   };
   pool.run_in_order(blocks * chunks, run_part, next);

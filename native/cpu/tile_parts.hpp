@@ -14,6 +14,13 @@ struct TilePart {
   int64_t row_group_to;
   int64_t panel_from;
   int64_t panel_to;
+  int64_t next_panel;  // where its worker's next part most likely begins
+};
+
+// The element of the whole output that lies at `out`: all of it, or a part, may have room there.
+struct OutputOrigin {
+  int64_t row = 0;
+  int64_t panel = 0;
 };
 
 // Calls `body` for `blocks` blocks of `row_groups` row groups, of nearly equal size, times runs of

@@ -145,6 +145,16 @@ class Backend {
   virtual void announce(const LinearWeight& weight) { static_cast<void>(weight); }
   // out = silu(gate) * up with gate_up = [gate | up]. (Shazeer 2020, eq. 6)
   virtual void swiglu(const Tensor& gate_up, const Tensor& out) = 0;
+  // Both in one, the same bits. `gate_up` is room for what lies between and may hold anything
+  // afterwards. Returns out or, in its memory, a packed form of it for `then`, the weight of the
+  // linear op that takes it.
+  virtual Tensor linear_swiglu(const Tensor& x, const LinearWeight& weight, const Tensor& gate_up,
+                               const Tensor& out, const LinearWeight& then) {
+    static_cast<void>(then);
+    linear(x, weight, gate_up);
+    swiglu(gate_up, out);
+    return out;
+  }
   // out[i] = x[rows[i]].
   virtual void gather_rows(const Tensor& x, std::span<const int32_t> rows, const Tensor& out) = 0;
 

@@ -105,12 +105,12 @@ void Forward::run(const Step& step, std::span<const int32_t> output_sequences,
     backend_.add_rms_norm(residual, delta, *layer.post_attention_norm, config_.rms_norm_eps,
                           normed);
     backend_.announce(*layer.down);
-    backend_.linear(normed, *layer.gate_up, gate_up);
-    backend_.swiglu(gate_up, hidden);
+    const Tensor gated =
+        backend_.linear_swiglu(normed, *layer.gate_up, gate_up, hidden, *layer.down);
     const bool last = index + 1 == config_.num_layers;
     backend_.announce(last ? weights_.output()
                            : *weights_.layers[static_cast<size_t>(index) + 1].qkv);
-    backend_.linear(hidden, *layer.down, delta);
+    backend_.linear(gated, *layer.down, delta);
   }
 
   const Tensor normed = activation(normed_, rows, config_.hidden_size);

@@ -11,9 +11,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kNames[] = {
-    "copy_pages", "plan_attention", "embedding",   "rms_norm", "add_rms_norm", "qkv",
-    "rope_store", "attention",      "gather_rows", "o",        "gate_up",      "swiglu",
-    "down",       "lm_head",        "sample",      "other"};
+    "copy_pages", "plan_attention", "embedding", "rms_norm",    "add_rms_norm",
+    "qkv",        "rope_store",     "attention", "gather_rows", "o",
+    "gate_up",    "down",           "lm_head",   "sample",      "other"};
 static_assert(std::size(kNames) == static_cast<size_t>(ProfiledOp::kOther) + 1);
 
 class ProfiledBackend final : public ForwardingBackend {
@@ -47,8 +47,12 @@ class ProfiledBackend final : public ForwardingBackend {
   void linear(const Tensor& x, const LinearWeight& weight, const Tensor& out) override {
     timed(linears_.at(&weight), [&] { next().linear(x, weight, out); });
   }
-  void swiglu(const Tensor& gate_up, const Tensor& out) override {
-    timed(ProfiledOp::kSwiglu, [&] { next().swiglu(gate_up, out); });
+  Tensor linear_swiglu(const Tensor& x, const LinearWeight& weight, const Tensor& gate_up,
+                       const Tensor& out, const LinearWeight& then) override {
+    Tensor result;
+    timed(linears_.at(&weight),
+          [&] { result = next().linear_swiglu(x, weight, gate_up, out, then); });
+    return result;
   }
   void gather_rows(const Tensor& x, std::span<const int32_t> rows, const Tensor& out) override {
     timed(ProfiledOp::kGatherRows, [&] { next().gather_rows(x, rows, out); });

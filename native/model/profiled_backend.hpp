@@ -26,8 +26,7 @@ enum class ProfiledOp {
   kAttention,
   kGatherRows,
   kO,
-  kGateUp,
-  kSwiglu,
+  kGateUp,  // with its swiglu
   kDown,
   kLmHead,
   kSample,

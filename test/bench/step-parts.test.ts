@@ -52,10 +52,14 @@ it('counts the bytes and operations of each op', () => {
     attention: [3 * 2 * 20 * 6 * 2, 4 * 4 * 3 * (2 * (21 + 22 + 23 + 24 + 25) + 25)],
     o: [3 * 12 * 8 * 2, 2 * 12 * 8 * (2 * 5 + 1)],
     gate_up: [3 * 8 * 24 * 2, 2 * 8 * 24 * (2 * 5 + 1)],
-    swiglu: [0, 5 * 12 * (2 * 5 + 1)],
     down: [3 * 12 * 8 * 2, 2 * 12 * 8 * (2 * 5 + 1)],
     lm_head: [8 * 100 * 2, 2 * 8 * 100],
   });
+  // Of SwiGLU, behind gate_up.
+  expect(work.gate_up?.map(({ calls, besides }) => [calls, besides])).toEqual([
+    [2, 5 * 5 * 12],
+    [1, 5 * 12],
+  ]);
 });
 
 it('reads no keys that no row of a window sees', () => {
@@ -84,6 +88,7 @@ it('takes of each call what takes longer', () => {
   expect(floorOf([bytes, { ...flops, product: 'bf16' }], limits)).toBeCloseTo(2 * 1 + 0.5, 9);
   // Four multiply-adds of float32 beside the products.
   expect(floorOf([{ ...flops, product: 'bf16', exponentials: 1e7 }], limits)).toBeCloseTo(0.5 + 0.8, 9);
+  expect(floorOf([{ ...flops, product: 'bf16', besides: 1e7 }], limits)).toBeCloseTo(0.5 + 0.1, 9);
   expect(floorOf([], limits)).toBe(0);
 });
 

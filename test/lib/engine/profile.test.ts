@@ -18,7 +18,6 @@ const CALLS = {
   gather_rows: 2,
   o: LAYERS,
   gate_up: LAYERS,
-  swiglu: LAYERS,
   down: LAYERS,
   lm_head: 1,
   sample: 1,

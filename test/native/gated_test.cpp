@@ -1,0 +1,167 @@
+// A product with SwiGLU right behind it, and its output packed for the next product: the same bits
+// as op by op.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "cpu/cpu_backend.hpp"
+#include "cpu/gated_part.hpp"
+#include "cpu/isa.hpp"
+#include "cpu/linear.hpp"
+#include "linear_source.hpp"
+#include "linear_support.hpp"
+#include "model/backend.hpp"
+
+namespace block_attention {
+namespace {
+
+using test::error_code_of;
+using test::kPoison;
+using test::LinearSource;
+using test::make_linear_source;
+using test::random_values;
+using test::view;
+
+struct Format {
+  const char* name;
+  DType dtype;
+  WeightFormat gate_up;
+  WeightFormat down;
+};
+
+constexpr Format kFormats[] = {
+    {"bf16", DType::kBF16, WeightFormat::kStored, WeightFormat::kStored},
+    {"f16", DType::kF16, WeightFormat::kStored, WeightFormat::kStored},
+    {"f32", DType::kF32, WeightFormat::kStored, WeightFormat::kStored},
+    {"int8", DType::kBF16, WeightFormat::kInt8, WeightFormat::kInt8},
+    {"bf16_then_int8", DType::kBF16, WeightFormat::kStored, WeightFormat::kInt8},
+    {"int8_then_bf16", DType::kBF16, WeightFormat::kInt8, WeightFormat::kStored},
+};
+
+struct Mlp {
+  Mlp(Backend& backend, const Format& format, int64_t hidden, int64_t intermediate, bool bias) {
+    std::mt19937 rng(20261128);
+    const LinearSource in =
+        make_linear_source(rng, format.dtype, {intermediate, intermediate}, hidden, bias);
+    const LinearSource out = make_linear_source(rng, format.dtype, {hidden}, intermediate, false);
+    gate_up = backend.make_linear(in.parts, in.bias, {}, format.gate_up);
+    down = backend.make_linear(out.parts, out.bias, {}, format.down);
+  }
+
+  int64_t hidden() const { return gate_up->in_features(); }
+  int64_t intermediate() const { return down->in_features(); }
+
+  std::unique_ptr<LinearWeight> gate_up;
+  std::unique_ptr<LinearWeight> down;
+};
+
+class GatedTest : public testing::TestWithParam<std::tuple<Isa, int, Format>> {
+ protected:
+  GatedTest() : backend_(make_cpu_backend(std::get<1>(GetParam()), std::get<0>(GetParam()))) {}
+
+  // In one op, and op by op.
+  void expect_same(const Mlp& mlp, int64_t rows, int64_t gap) {
+    SCOPED_TRACE(std::to_string(rows) + " rows, " + std::to_string(mlp.hidden()) + " to " +
+                 std::to_string(mlp.intermediate()) + ", gap " + std::to_string(gap));
+    std::mt19937 rng(static_cast<uint32_t>(rows));
+    const int64_t hidden = mlp.hidden();
+    const int64_t inner = mlp.intermediate();
+    std::vector<float> x = random_values(rng, rows * hidden);
+    std::vector<float> gate_up(static_cast<size_t>(rows * 2 * inner), kPoison);
+    std::vector<float> gated(static_cast<size_t>(rows * (inner + gap)), kPoison);
+    std::vector<float> expected(static_cast<size_t>(rows * hidden), kPoison);
+    std::vector<float> out = expected;
+    const Tensor x_view = view(x, rows, hidden, hidden);
+    const Tensor gate_up_view = view(gate_up, rows, 2 * inner, 2 * inner);
+    const Tensor gated_view = view(gated, rows, inner, inner + gap);
+
+    backend_->linear(x_view, *mlp.gate_up, gate_up_view);
+    backend_->swiglu(gate_up_view, gated_view);
+    backend_->linear(gated_view, *mlp.down, view(expected, rows, hidden, hidden));
+    const std::vector<float> plain = gated;
+
+    std::fill(gate_up.begin(), gate_up.end(), kPoison);
+    std::fill(gated.begin(), gated.end(), kPoison);
+    const Tensor result =
+        backend_->linear_swiglu(x_view, *mlp.gate_up, gate_up_view, gated_view, *mlp.down);
+    EXPECT_EQ(result.data, gated_view.data);
+    packed_ = result.packed;
+    if (!result.packed) {
+      EXPECT_EQ(std::memcmp(gated.data(), plain.data(), gated.size() * sizeof(float)), 0);
+    }
+    backend_->linear(result, *mlp.down, view(out, rows, hidden, hidden));
+    EXPECT_EQ(std::memcmp(out.data(), expected.data(), out.size() * sizeof(float)), 0);
+  }
+
+  bool packs() const {
+    const Format& format = std::get<2>(GetParam());
+    const bool by_tiles = std::get<0>(GetParam()) == Isa::kAmxBf16 && format.dtype == DType::kBF16;
+    return format.gate_up == WeightFormat::kStored && format.down == WeightFormat::kStored &&
+           !by_tiles;
+  }
+
+  std::unique_ptr<Backend> backend_;
+  bool packed_ = false;
+};
+
+TEST_P(GatedTest, GivesTheBitsOfTwoOps) {
+  // Odd numbers of inputs, of panels and of panels a task; more steps than a block; fewer rows than
+  // are worth it, and more than a pass, a row block and a group.
+  for (const auto& [hidden, intermediate] : {std::pair<int64_t, int64_t>{33, 48}, {96, 1072}}) {
+    const Mlp mlp(*backend_, std::get<2>(GetParam()), hidden, intermediate, hidden == 33);
+    for (const int64_t rows : {1, 8, 9, 50, 201}) {
+      expect_same(mlp, rows, 0);
+      EXPECT_EQ(packed_, rows > 8 && packs());
+    }
+  }
+  const Mlp mlp(*backend_, std::get<2>(GetParam()), 40, 64, false);
+  expect_same(mlp, 777, 0);
+  EXPECT_EQ(packed_, packs());
+}
+
+TEST_P(GatedTest, PacksOnlyWhereThereIsRoom) {
+  const Mlp mlp(*backend_, std::get<2>(GetParam()), 32, 64, false);
+  expect_same(mlp, 20, 5);
+  EXPECT_FALSE(packed_);
+}
+
+TEST_P(GatedTest, HalvesThatAreNotWholePanelsGoOpByOp) {
+  EXPECT_FALSE(can_be_gated(2 * 40, 20));
+  const Mlp mlp(*backend_, std::get<2>(GetParam()), 32, 40, false);
+  expect_same(mlp, 20, 0);
+  EXPECT_FALSE(packed_);
+}
+
+TEST_P(GatedTest, RefusesWhatDoesNotFit) {
+  const Mlp mlp(*backend_, std::get<2>(GetParam()), 32, 64, false);
+  std::vector<float> memory(size_t{20} * 256);
+  const Tensor room = view(memory, 20, 128, 128);
+  const auto run = [&](const Tensor& x, const Tensor& out) {
+    return error_code_of([&] { backend_->linear_swiglu(x, *mlp.gate_up, room, out, *mlp.down); });
+  };
+  EXPECT_EQ(run(view(memory, 20, 33, 33), view(memory, 20, 64, 64)), "INVALID_ARGUMENT");
+  EXPECT_EQ(run(view(memory, 20, 32, 32), view(memory, 20, 63, 64)), "INVALID_ARGUMENT");
+  EXPECT_EQ(run(view(memory, 20, 32, 32), view(memory, 20, 128, 128)), "INVALID_ARGUMENT");
+  EXPECT_EQ(run(view(memory, 20, 32, 32), view(memory, 19, 64, 64)), "INVALID_ARGUMENT");
+}
+
+std::string name_of(const testing::TestParamInfo<GatedTest::ParamType>& info) {
+  return std::string(isa_name(std::get<0>(info.param))) + "_" +
+         std::to_string(std::get<1>(info.param)) + "_threads_" + std::get<2>(info.param).name;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GatedTest,
+                         testing::Combine(testing::ValuesIn(supported_isas()),
+                                          testing::Values(1, 3), testing::ValuesIn(kFormats)),
+                         name_of);
+
+}  // namespace
+}  // namespace block_attention
