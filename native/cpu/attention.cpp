@@ -109,7 +109,8 @@ CpuAttention::CpuAttention(ThreadPool& pool, Isa isa, AttentionConfig config)
 
 void CpuAttention::plan(const Step& step, AttentionTasks& plan, AttentionTasks::Mode mode) {
   plan.build(step,
-             attention_limits(pool_.threads(), config_.num_kv_heads, group_, config_.head_dim),
+             attention_limits(pool_.threads(), config_.num_kv_heads, group_, config_.head_dim,
+                              kernels_.tile_rows),
              mode);
   table_.ensure(plan.positions());
   partials_.reserve(plan.partials() * state_size_);

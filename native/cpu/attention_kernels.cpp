@@ -222,6 +222,8 @@ void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const At
 
 }  // namespace
 
+int32_t attend_tile_rows() { return kMaxTileRows; }
+
 int64_t attend_scratch_size(const AttentionShape& shape) { return scratch_size(shape); }
 
 void attend(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
@@ -291,6 +293,7 @@ namespace block_attention {
 
 AttentionKernels attention_kernels(Isa isa) {
   AttentionKernels kernels = {
+      BLOCK_ATTENTION_KERNEL(isa, attend_tile_rows)(),
       BLOCK_ATTENTION_KERNEL(isa, attend_scratch_size), BLOCK_ATTENTION_KERNEL(isa, attend),
       BLOCK_ATTENTION_KERNEL(isa, fold), BLOCK_ATTENTION_KERNEL(isa, finish)};
 #if defined(__x86_64__)

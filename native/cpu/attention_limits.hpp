@@ -13,7 +13,7 @@ namespace block_attention {
 inline constexpr int32_t kMaxFoldRows = 192;
 
 inline AttentionPlanLimits attention_limits(int32_t threads, int32_t num_kv_heads, int32_t group,
-                                            int32_t head_dim) {
+                                            int32_t head_dim, int32_t tile_rows) {
   return {
       .workers = threads,
       .num_kv_heads = num_kv_heads,
@@ -27,6 +27,8 @@ inline AttentionPlanLimits attention_limits(int32_t threads, int32_t num_kv_head
       .max_shared_rows = 16,
       .max_split_rows = std::numeric_limits<int32_t>::max(),
       .merge_rows = 64,
+      .tile_rows = tile_rows,
+      .tile_cost = 0.4 * tile_rows,
       .read_rows = 8,
       .partial_keys = 16,
       .tasks_per_worker = 4,

@@ -1,8 +1,10 @@
 #include "model/attention_plan.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 
 namespace block_attention {
 namespace {
@@ -92,7 +94,8 @@ double AttentionTasks::visible_keys(const Sequence& sequence, int32_t first_toke
 }
 
 double AttentionTasks::cost(double keys, double rows) const {
-  return keys * std::max(rows, limits_.read_rows);
+  const double tiles = std::ceil(rows / limits_.tile_rows);
+  return keys * std::max(rows + tiles * limits_.tile_cost, limits_.read_rows);
 }
 
 // Tokens per fold task of the sequence such that none costs more than `most`, as far as
@@ -108,24 +111,31 @@ int32_t AttentionTasks::fold_tokens(const Sequence& sequence, double most) {
   const auto tasks_of = [&](int32_t size) { return (sequence.rows + size - 1) / size; };
   const auto size_of = [&](int32_t tasks) { return (sequence.rows + tasks - 1) / tasks; };
   const int32_t most_tasks = tasks_of(tokens);
-  int32_t best = most_tasks;
+  // Whole tiles come from so many tokens.
+  const int32_t whole = limits_.tile_rows / std::gcd(limits_.tile_rows, group);
+  int32_t best = size_of(most_tasks);
   // With more tasks than that, one more or less makes no difference.
   if (most_tasks * limits_.num_kv_heads < 2 * limits_.tasks_per_worker * limits_.workers) {
     const int32_t fewest = tasks_of(largest);
     const int32_t step = std::max(1, (most_tasks - fewest) / kTrials);
     double least = std::numeric_limits<double>::infinity();
     for (int32_t tasks = fewest; tasks <= most_tasks; tasks += step) {
-      costs_.clear();
-      for_each_fold(sequence, size_of(tasks), [&](int32_t first, int32_t count) {
-        costs_.push_back(cost(visible_keys(sequence, first, count), count * limits_.group));
-      });
-      const double load = makespan();
-      if (load >= least) continue;
-      least = load;
-      best = tasks;
+      const int32_t even = size_of(tasks);
+      for (const int32_t size :
+           {even, even + 1, even / whole * whole, (even / whole + 1) * whole}) {
+        if (size < smallest || size > largest) continue;
+        costs_.clear();
+        for_each_fold(sequence, size, [&](int32_t first, int32_t count) {
+          costs_.push_back(cost(visible_keys(sequence, first, count), count * limits_.group));
+        });
+        const double load = makespan();
+        if (load >= least) continue;
+        least = load;
+        best = size;
+      }
     }
   }
-  return size_of(best);
+  return best;
 }
 
 void AttentionTasks::choose_split(Mode mode) {

@@ -35,7 +35,11 @@ struct AttentionPlanLimits {
   // Sequences with more rows than this are not split for balance: partials would cost more.
   int32_t max_split_rows = 0;
   int32_t merge_rows = 0;  // of a merge task, about
-  // Costs are in row-key pairs. Reading a key and its value from memory takes about as long as the
+  // Costs are in row-key pairs. Rows are computed in tiles of so many, of which each, full or not,
+  // costs as much as tile_cost rows beyond its own.
+  int32_t tile_rows = 1;
+  double tile_cost = 0;
+  // Reading a key and its value from memory takes about as long as the
   // arithmetic of this many rows with them.
   double read_rows = 0;
   // Writing a row's partial and folding it takes as long as this many keys.
