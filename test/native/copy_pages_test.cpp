@@ -16,9 +16,20 @@ Bytes random_bytes(Random& random, size_t count) {
   return bytes;
 }
 
+void fill(const CpuKvStorage& kv, PageId page, const Bytes& bytes) {
+  for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer) {
+    std::memcpy(kv.k(page, layer, 0), bytes.data() + static_cast<size_t>(layer) * kv.layer_bytes(),
+                kv.layer_bytes());
+  }
+}
+
 Bytes bytes_of(const CpuKvStorage& kv, PageId page) {
-  const auto* begin = static_cast<const unsigned char*>(kv.k(page, 0, 0));
-  return {begin, begin + kv.page_bytes()};
+  Bytes bytes;
+  for (int32_t layer = 0; layer < kv.shape().num_layers; ++layer) {
+    const auto* begin = static_cast<const unsigned char*>(kv.k(page, layer, 0));
+    bytes.insert(bytes.end(), begin, begin + kv.layer_bytes());
+  }
+  return bytes;
 }
 
 TEST(CopyPagesTest, CopiesWholePagesOfEveryTypeAndTouchesNoOthers) {
@@ -28,17 +39,17 @@ TEST(CopyPagesTest, CopiesWholePagesOfEveryTypeAndTouchesNoOthers) {
   for (const DType dtype : {DType::kBF16, DType::kF32, DType::kI8}) {
     for (const int threads : {1, 3}) {
       ThreadPool pool(threads);
-      constexpr PageId kPages = 23;
+      constexpr PageId kPages = 2 * CpuKvStorage::kRunPages + 23;
       CpuKvStorage kv({3, 2, 24, dtype}, kPages);
       std::map<PageId, Bytes> expected;
       for (PageId page = 0; page < kPages; ++page) {
         expected[page] = random_bytes(random, kv.page_bytes());
-        std::memcpy(kv.k(page, 0, 0), expected[page].data(), kv.page_bytes());
+        fill(kv, page, expected[page]);
       }
       // Two copies of one page are copies of a page that is not copied to.
       std::vector<PageCopy> copies;
-      for (PageId to = 12; to < 20; ++to) {
-        copies.push_back({static_cast<PageId>(random.between(0, 11)), to, 16});
+      for (PageId to = kPages / 2; to < kPages - 3; ++to) {
+        copies.push_back({static_cast<PageId>(random.between(0, kPages / 2 - 1)), to, 16});
         expected[to] = expected[copies.back().from];
       }
       copy_pages(pool, copies, kv);
@@ -58,7 +69,7 @@ TEST(CopyPagesTest, CopiesWhatAttentionReadsOfTheTokens) {
     CpuKvStorage kv(shape, 4);
     for (PageId page = 0; page < 4; ++page) {
       const Bytes bytes = random_bytes(random, kv.page_bytes());
-      std::memcpy(kv.k(page, 0, 0), bytes.data(), bytes.size());
+      fill(kv, page, bytes);
     }
     constexpr int32_t kTokens = 5;
     copy_pages(pool, std::vector<PageCopy>{{3, 1, kTokens}}, kv);

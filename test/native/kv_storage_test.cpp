@@ -20,13 +20,16 @@ int64_t resident_bytes() {
 
 TEST(KvStorageTest, EveryPartOfAPageHasItsOwnMemory) {
   const KvShape shape = {3, 2, 24, DType::kBF16};
-  CpuKvStorage kv(shape, 4);
+  // Whole runs, and part of one.
+  constexpr PageId kPages = 2 * CpuKvStorage::kRunPages + 4;
+  CpuKvStorage kv(shape, kPages);
   const size_t part = 24 * 16 * 2;
   EXPECT_EQ(kv.page_bytes(), part * 2 * 3 * 2);
   EXPECT_EQ(CpuKvStorage::bytes_per_page(shape), kv.page_bytes());
-  EXPECT_EQ(kv.pages(), 4);
+  EXPECT_EQ(kv.layer_bytes() * 3, kv.page_bytes());
+  EXPECT_EQ(kv.pages(), kPages);
   unsigned char value = 1;
-  for (PageId page = 0; page < 4; ++page) {
+  for (PageId page = 0; page < kPages; ++page) {
     for (int32_t layer = 0; layer < 3; ++layer) {
       for (int32_t head = 0; head < 2; ++head) {
         std::memset(kv.k(page, layer, head), value++, part);
@@ -35,11 +38,13 @@ TEST(KvStorageTest, EveryPartOfAPageHasItsOwnMemory) {
     }
   }
   unsigned char expected = 1;
-  for (PageId page = 0; page < 4; ++page) {
+  const auto* first = static_cast<const unsigned char*>(kv.k(0, 0, 0));
+  for (PageId page = 0; page < kPages; ++page) {
     for (int32_t layer = 0; layer < 3; ++layer) {
       for (int32_t head = 0; head < 2; ++head) {
         for (void* at : {kv.k(page, layer, head), kv.v(page, layer, head)}) {
           const auto* bytes = static_cast<const unsigned char*>(at);
+          ASSERT_TRUE(bytes >= first && bytes + part <= first + kPages * kv.page_bytes());
           ASSERT_EQ(reinterpret_cast<uintptr_t>(at) % 64, 0u);
           for (size_t i = 0; i < part; ++i) ASSERT_EQ(bytes[i], expected);
           ++expected;
@@ -56,7 +61,8 @@ TEST(KvStorageTest, UntouchedPagesCostNoMemory) {
   const auto pages =
       static_cast<int32_t>((int64_t{256} << 20) / CpuKvStorage::bytes_per_page(shape));
   CpuKvStorage kv(shape, pages);
-  std::memset(kv.k(pages / 2, 0, 0), 1, kv.page_bytes());
+  for (int32_t layer = 0; layer < shape.num_layers; ++layer)
+    std::memset(kv.k(pages / 2, layer, 0), 1, kv.layer_bytes());
   EXPECT_LT(resident_bytes() - before, int64_t{32} << 20);
 }
 
