@@ -157,7 +157,7 @@ class Ahead {
   int32_t tiles_;
 };
 
-// Tile by tile, of about as many rows each; the pages stay in the caches.
+// Tile by tile; the pages stay in the caches.
 template <typename T>
 void attend_tiles(const AttentionShape& shape, const AttentionCut& cut, const Pages<T>& pages,
                   const AttentionCut* next, const AttentionRow* rows, int32_t count,
