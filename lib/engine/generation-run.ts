@@ -60,9 +60,9 @@ export class GenerationRun implements JobUser {
     this.#start(request).catch((error: unknown) => this.failed(toBlockAttentionError(error)));
   }
 
-  admitted(statuses: readonly BlockStatus[]): void {
+  admitted(statuses: readonly BlockStatus[], at: number): void {
     this.#statuses = statuses;
-    this.#admittedAt = nativeNow();
+    this.#admittedAt = at;
   }
 
   encoded(event: NativeEvent): void {

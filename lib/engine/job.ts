@@ -7,8 +7,8 @@ export type BlockStatus = 'hit' | 'miss';
 
 /** What a job wants to hear. */
 export interface JobUser {
-  /** The job left the queue. One status for each block of its plan. */
-  admitted(statuses: readonly BlockStatus[]): void;
+  /** The job left the queue at `at` (`nativeNow()`). One status for each block of its plan. */
+  admitted(statuses: readonly BlockStatus[], at: number): void;
   /** A block that this job missed on is encoded. */
   encoded(event: NativeEvent): void;
   /** News of the final block. */

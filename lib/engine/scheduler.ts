@@ -11,7 +11,7 @@ import type { BlockCache } from '../cache/block-cache.js';
 import type { CachedBlock } from '../cache/cached-block.js';
 import type { BlockKey } from '../cache/key.js';
 import { BlockAttentionError, toBlockAttentionError } from '../errors.js';
-import type { NativeEngine, NativeEvent, NativeSequence } from '../native.js';
+import { type NativeEngine, type NativeEvent, type NativeSequence, nativeNow } from '../native.js';
 import type { Plan, PlannedBlock } from './blocks.js';
 import { forkSource, type Running } from './fork.js';
 import type { BlockStatus, FinalBlock, Job } from './job.js';
@@ -209,6 +209,8 @@ export class Scheduler {
       sequences.push(finalOf(job.plan, job.final, { id: finalId, forkOf }, ids));
     }
 
+    // What is submitted is computed at once, whatever holds up this thread meanwhile.
+    const at = nativeNow();
     let submitted = false;
     try {
       submitted = this.#submit(sequences, this.#pagesOf(lookUp.missing, job.final));
@@ -217,7 +219,7 @@ export class Scheduler {
     }
     if (!submitted) return false;
     this.#queue.delete(job);
-    this.#activate(job, lookUp, ids, finalId);
+    this.#activate(job, { ...lookUp, at }, ids, finalId);
     return true;
   }
 
@@ -279,8 +281,13 @@ export class Scheduler {
     return true;
   }
 
-  #activate(job: Job, lookUp: LookUp, ids: ReadonlyMap<BlockKey, number>, finalId: number | undefined): void {
-    const { found, missing, statuses } = lookUp;
+  #activate(
+    job: Job,
+    lookUp: LookUp & { at: number },
+    ids: ReadonlyMap<BlockKey, number>,
+    finalId: number | undefined,
+  ): void {
+    const { found, missing, statuses, at } = lookUp;
     const blocks = new Map(found);
     for (const [key, block] of missing) {
       blocks.set(
@@ -319,7 +326,7 @@ export class Scheduler {
       if (waiters === undefined) this.#waiters.set(id, new Set([active]));
       else waiters.add(active);
     }
-    job.user.admitted(statuses);
+    job.user.admitted(statuses, at);
     this.#finishEncoding(active);
   }
 }
