@@ -24,7 +24,7 @@ constexpr bool can_be_gated(int64_t out_features, int64_t rows) {
   return rows > 8 && out_features % (2 * kPanelColumns) == 0;
 }
 
-// A part of `panels` panels of either half and all rows of some row groups.
+// The output of a part, of one half.
 struct GatedPart {
   int64_t rows;
   int64_t columns;

@@ -53,8 +53,9 @@ Tensor LinearOp::run_gated(const Tensor& x, const PackedLinear& weight, const Ga
                            const PackedLinear* then) {
   check_linear_shape(x, weight, gate.out, true);
   Tensor out = gate.out;
-  // Not by tiles, which want another layout; and there has to be room.
-  out.packed = then != nullptr && !by_amx(*then) && out.stride == out.cols;
+  // Not by tiles or for them, which have other groups of rows and another layout; and there has to
+  // be room.
+  out.packed = then != nullptr && !by_amx(weight) && !by_amx(*then) && out.stride == out.cols;
   const Gate packing = {gate.swiglu, out};
   run(x, weight, nullptr, &packing, then, {});
   return out;
