@@ -1,7 +1,7 @@
 /**
  * The promise of the cache: the numbers of an answer are the same to the bit whatever was cached, evicted, batched,
  * chunked or shared out over threads. Random requests run alone on a fresh engine first, then at random times together
- * on engines of random sizes, most of them too small for the working set.
+ * on engines of random sizes, most of them too small for the working set. A GPU promises it with `deterministic` alone.
  */
 import { Engine, type GenerateRequest, type GenerationResult, type LoadOptions } from 'block-attention';
 import { expect, it } from 'vitest';
@@ -47,7 +47,7 @@ const numbersOf = ({ tokens, logprobs, topLogprobs }: GenerationResult) => ({
 });
 
 async function withEngine<T>(options: LoadOptions, use: (engine: Engine) => Promise<T>): Promise<T> {
-  const engine = await Engine.load(model, options);
+  const engine = await Engine.load(model, { ...options, deterministic: true });
   try {
     return await use(engine);
   } finally {

@@ -11,6 +11,11 @@ import { blockCost, executedFlops, paperFlops } from '#lib/engine/flops.js';
 import { loadModelFolder } from '#lib/model/folder.js';
 
 const MODEL = 'models/tiny-rag';
+const OPTIONS = { threads: 2, cacheBytes: 64 << 20 };
+/** The same bits in any batch, on a GPU too; the tests that compare none run on whatever is the default there. */
+const EXACT = { ...OPTIONS, deterministic: true };
+/** More tokens than a GPU draws before the test cuts the answer short. */
+const LONG = 2000;
 
 interface Sample {
   question: string;
@@ -43,7 +48,7 @@ describe('tiny-rag', () => {
   let engine: Engine;
 
   beforeAll(async () => {
-    engine = await Engine.load(MODEL, { threads: 2, cacheBytes: 64 << 20 });
+    engine = await Engine.load(MODEL, OPTIONS);
   });
   afterAll(() => engine.close());
 
@@ -68,17 +73,18 @@ describe('tiny-rag', () => {
   });
 
   it('gives the same bits for hits and misses, alone and among others, in both modes', async () => {
+    await using exact = await Engine.load(MODEL, EXACT);
     for (const mode of [{ attention: 'block' }, { attention: 'full' }, { sharedPrefix: true }] as const) {
-      await engine.delete({ namespace: '' });
+      await exact.delete({ namespace: '' });
       const cold: GenerationResult[] = [];
-      for (const sample of samples) cold.push(await engine.generate(requestOf(sample, mode)).result());
+      for (const sample of samples) cold.push(await exact.generate(requestOf(sample, mode)).result());
       expect(statuses(cold[0] as GenerationResult)).not.toContain('hit');
       const warm = await Promise.all(
-        samples.map((sample) => engine.generate(requestOf(sample, mode)).result()),
+        samples.map((sample) => exact.generate(requestOf(sample, mode)).result()),
       );
-      await engine.delete({ namespace: '' });
+      await exact.delete({ namespace: '' });
       const together = await Promise.all(
-        samples.map((sample) => engine.generate(requestOf(sample, mode)).result()),
+        samples.map((sample) => exact.generate(requestOf(sample, mode)).result()),
       );
       expect(warm.flatMap(statuses)).not.toContain('miss');
       expect(warm.map(numbers)).toEqual(cold.map(numbers));
@@ -103,9 +109,15 @@ describe('tiny-rag', () => {
           ),
         ),
       );
-    const expected = await ask(engine);
+    await using roomy = await Engine.load(MODEL, EXACT);
+    const expected = await ask(roomy);
     // A few hundred tokens: one request at a time, and hardly a block survives.
-    await using small = await Engine.load(MODEL, { threads: 1, cacheBytes: 1_000_000, maxBatchTokens: 7 });
+    await using small = await Engine.load(MODEL, {
+      ...EXACT,
+      threads: 1,
+      cacheBytes: 1_000_000,
+      maxBatchTokens: 7,
+    });
     expect(await ask(small)).toEqual(expected);
     const { cache, running, waiting } = small.stats();
     expect(cache.evictions).toBeGreaterThan(0);
@@ -115,10 +127,12 @@ describe('tiny-rag', () => {
   });
 
   it('keeps keys and values in f32 if asked to, which changes little', async () => {
-    await using precise = await Engine.load(MODEL, { threads: 2, cacheBytes: 64 << 20, kvDtype: 'f32' });
+    // A GPU has no other type than the activations'.
+    await using rounded = await Engine.load(MODEL, { ...OPTIONS, device: 'cpu' });
+    await using precise = await Engine.load(MODEL, { ...OPTIONS, device: 'cpu', kvDtype: 'f32' });
     for (const sample of samples) {
       const [half, full] = await Promise.all(
-        [engine, precise].map((from) => from.generate(requestOf(sample)).result()),
+        [rounded, precise].map((from) => from.generate(requestOf(sample)).result()),
       );
       expect(full?.tokens).toEqual(half?.tokens);
       for (const [index, logprob] of full?.logprobs?.entries() ?? []) {
@@ -183,7 +197,7 @@ describe('tiny-rag', () => {
       finishReason: 'stop',
     });
     const controller = new AbortController();
-    const endless = requestOf(sample, { ignoreEos: true, maxTokens: 500, signal: controller.signal });
+    const endless = requestOf(sample, { ignoreEos: true, maxTokens: LONG, signal: controller.signal });
     const generation = engine.generate(endless);
     for await (const part of generation) {
       if (part.tokens.length === 0) continue;
@@ -228,7 +242,7 @@ describe('tiny-rag', () => {
     if (sample === undefined) throw new Error('no sample');
     const results = Array.from({ length: 20 }, () =>
       closing
-        .generate(requestOf(sample, { ignoreEos: true, maxTokens: 300 }))
+        .generate(requestOf(sample, { ignoreEos: true, maxTokens: LONG }))
         .result()
         .catch((error: BlockAttentionError) => error.code),
     );

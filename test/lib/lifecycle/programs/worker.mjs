@@ -7,7 +7,8 @@ import { generation, loadSmall } from './support.mjs';
 const phase = process.argv[2];
 if (phase === 'together') {
   const answer = async () => {
-    const engine = await Engine.load('models/tiny-rag', { threads: 2, cacheBytes: 4 << 20 });
+    const options = { threads: 2, cacheBytes: 4 << 20, deterministic: true };
+    const engine = await Engine.load('models/tiny-rag', options);
     const requests = Array.from({ length: 4 }, (_, i) =>
       engine.generate({ blocks: [[5 + i, 6, 7]], query: [8, 9], maxTokens: 30, logprobs: 2 }).result(),
     );
