@@ -35,7 +35,7 @@ async function answer(engine, { question, documents, output }, index) {
 for (let round = 0; round < rounds; round++) {
   const kvDtype = round % 2 === 0 ? 'bf16' : 'f32';
   // 'bf16' gives the answers of the demonstration, and on this model f32 gives the same.
-  const engine = await Engine.load(MODEL, { threads: 2, cacheBytes: 8 << 20, kvDtype });
+  const engine = await Engine.load(MODEL, { device: 'cpu', threads: 2, cacheBytes: 8 << 20, kvDtype });
   await Promise.all(samples.map((sample, index) => answer(engine, sample, index)));
   await engine.close();
 }
