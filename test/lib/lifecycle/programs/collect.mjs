@@ -1,6 +1,6 @@
 // Drops engines without closing them. Run with --expose-gc.
 import { Engine } from 'block-attention';
-import { loadSmall, report, threads, until } from './support.mjs';
+import { loadSmall, report, threads, threadsWithoutEngine, until } from './support.mjs';
 
 const options = { threads: 3, cacheBytes: 8 << 20 };
 const request = { documents: [{ text: 'Zarky is a small grey dog.' }], query: 'Who is Zarky?', maxTokens: 4 };
@@ -12,7 +12,7 @@ const settleDown = (/** @type {() => boolean} */ condition) =>
     return condition();
   });
 
-const threadsBefore = threads();
+const threadsBefore = await threadsWithoutEngine();
 let threadsDuring = 0;
 async function useAndDrop() {
   /** @type {Engine | undefined} */

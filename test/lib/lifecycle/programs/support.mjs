@@ -94,6 +94,28 @@ export function threads() {
   return process.platform === 'linux' ? readdirSync('/proc/self/task').length : 0;
 }
 
+/**
+ * Threads of this process once an engine on the default device came and went. Where that is a GPU, the driver's own are among
+ * them: it starts them with the first engine, and they stay.
+ */
+export async function threadsWithoutEngine() {
+  let ended = false;
+  const engine = await loadNativeEngine(
+    CONFIG,
+    { seed: 1, dtype: 'bf16' },
+    { ...OPTIONS, device: 'auto' },
+    (events) => {
+      ended ||= events.some(({ finish }) => finish !== undefined);
+    },
+    () => undefined,
+  );
+  // Some of a driver only begins with the first kernel.
+  engine.submit([generation(0, 2)]);
+  await until(() => ended);
+  await engine.close();
+  return threads();
+}
+
 /** @param {() => boolean} condition */
 export async function until(condition, milliseconds = 10_000) {
   const end = performance.now() + milliseconds;
