@@ -27,10 +27,13 @@ const surprises = [];
  * @type {Promise<void>[]}
  */
 const aborts = [];
+/** How long a generation takes here, milliseconds: on a fast machine a fixed time would come when nearly all have ended. */
+let usual = 20;
 
 /** @param {number} index */
 async function generate(index) {
   const controller = new AbortController();
+  const begun = performance.now();
   const generation = engine.generate({
     blocks: Array.from({ length: 1 + random(4) }, () => documents[random(documents.length)] ?? []),
     query: [5 + random(200), 5 + random(200)],
@@ -38,15 +41,20 @@ async function generate(index) {
     signal: controller.signal,
   });
   const how = random(6);
-  if (how === 0) aborts.push(setTimeout(random(20)).then(() => controller.abort()));
-  if (how === 1) aborts.push(setTimeout(random(20)).then(() => generation.abort()));
+  const moment = (random(1000) / 1000) * usual;
+  if (how === 0) aborts.push(setTimeout(moment).then(() => controller.abort()));
+  if (how === 1) aborts.push(setTimeout(moment).then(() => generation.abort()));
   try {
     // Some readers leave early, some streams have no reader at all.
     if (index % 5 === 0)
       for await (const part of generation) if (part.tokens.length > 0 && random(3) === 0) break;
     const { finishReason } = await generation.result();
-    if (finishReason === 'aborted') outcomes.aborted += 1;
-    else outcomes.ended += 1;
+    if (finishReason === 'aborted') {
+      outcomes.aborted += 1;
+    } else {
+      outcomes.ended += 1;
+      usual += (performance.now() - begun - usual) / 16;
+    }
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ABORTED') outcomes.failed += 1;
     else surprises.push(String(error));
