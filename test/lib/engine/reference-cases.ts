@@ -50,11 +50,20 @@ export function tokensOf({ blocks, query, steps }: ReferenceCase): number {
 }
 
 /**
- * Where everything that is multiplied is rounded to 16 bits. Of the random models that moves the log-probabilities up to
- * four times as far as rounding the keys and values alone, of the trained one 5.3 times (in its tail, at -20 nats).
+ * Where activations, too, are rounded to 16 bits, but no weights. Of the random models that moves the log-probabilities up to
+ * five times as far as rounding the keys and values alone, of the trained one 5.3 times (in its tail, at -20 nats).
  */
 export function roundedTolerance({ bf16Kv }: ReferenceCase): number {
   return Math.max(0.05, 6 * (bf16Kv ?? 0));
+}
+
+/**
+ * On a GPU weights of float32 are rounded to bf16 as well, and the reference has them as they are stored. One model has such
+ * weights. With them rounded and all else in float32, on the CPU, its log-probabilities move by 0.024 to 0.038, depending on the
+ * case; and keys and values made of them move those up to 1.6 times as far as `bf16Kv` says.
+ */
+export function gpuTolerance({ model }: ReferenceModel, expected: ReferenceCase): number {
+  return roundedTolerance(expected) + (model === 'mistral-full' ? 0.04 : 0);
 }
 
 /** Every log-probability of every step within the tolerance, twice: the second time all blocks are hits, with the same bits. */
