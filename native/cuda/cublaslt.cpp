@@ -1,7 +1,6 @@
 #include "cuda/cublaslt.hpp"
 
 #include <dlfcn.h>
-#include <glob.h>
 
 #include <algorithm>
 #include <compare>
@@ -9,9 +8,9 @@
 #include <cstdlib>
 #include <map>
 #include <utility>
-#include <vector>
 
 #include "core/error.hpp"
+#include "cuda/cublaslt_files.hpp"
 #include "cuda/linear.hpp"
 
 namespace block_attention::cuda {
@@ -78,8 +77,6 @@ constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 constexpr size_t kMaxPlans = 4096;
 constexpr uint32_t kMaxAlignment = 256;
 
-const char* const kNames[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"};
-
 template <typename Function>
 bool resolve(void* library, const char* name, Function& function, std::string& missing) {
   function = reinterpret_cast<Function>(dlsym(library, name));
@@ -107,32 +104,6 @@ std::string resolve_all(void* library, Functions& to) {
   return missing;
 }
 
-// Where pip puts NVIDIA's libraries.
-std::vector<std::string> pip_files() {
-  std::vector<std::string> roots = {
-      "/usr/local/lib/python3*/site-packages", "/usr/local/lib/python3*/dist-packages",
-      "/usr/lib/python3*/site-packages", "/usr/lib/python3/dist-packages"};
-  for (const auto& [variable, below] : {std::pair{"VIRTUAL_ENV", "/lib/python3*/site-packages"},
-                                        std::pair{"CONDA_PREFIX", "/lib/python3*/site-packages"},
-                                        std::pair{"HOME", "/.local/lib/python3*/site-packages"}}) {
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes the environment meanwhile.
-    const char* folder = std::getenv(variable);
-    if (folder != nullptr && *folder != '\0')
-      roots.insert(roots.begin(), folder + std::string(below));
-  }
-  std::vector<std::string> files;
-  for (const std::string& root : roots) {
-    for (const char* name : kNames) {
-      glob_t found = {};
-      if (glob((root + "/nvidia/*/lib/" + name).c_str(), 0, nullptr, &found) == 0) {
-        for (size_t i = 0; i < found.gl_pathc; ++i) files.emplace_back(found.gl_pathv[i]);
-      }
-      globfree(&found);
-    }
-  }
-  return files;
-}
-
 void* open_library(std::string& problem) {
   // NOLINTNEXTLINE(concurrency-mt-unsafe)
   const char* chosen = std::getenv("BLOCK_ATTENTION_CUBLASLT");
@@ -144,11 +115,11 @@ void* open_library(std::string& problem) {
     }
     return library;
   }
-  for (const char* name : kNames) {
+  for (const char* name : kCublasLtNames) {
     void* library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (library != nullptr) return library;
   }
-  for (const std::string& file : pip_files()) {
+  for (const std::string& file : cublaslt_files()) {
     void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library != nullptr) return library;
   }

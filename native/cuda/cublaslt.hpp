@@ -21,9 +21,9 @@ struct CublasLtSearch {
 
 class CublasLt {
  public:
-  // Looks for the library by name (libcublasLt.so.13, .so.12, libcublasLt.so), then where pip puts
-  // it (site-packages/nvidia/*/lib); BLOCK_ATTENTION_CUBLASLT=path names the file instead. Never
-  // throws but Error(kOutOfMemory), for its workspace on the device.
+  // Looks for the library by name (libcublasLt.so.13, .so.12, libcublasLt.so), then among
+  // cublaslt_files(); BLOCK_ATTENTION_CUBLASLT=path names the file instead. Never throws but
+  // Error(kOutOfMemory), for its workspace on the device.
   static CublasLtSearch load(Device& device);
 
   ~CublasLt();
