@@ -87,62 +87,77 @@ DEVICE_FN uint64_t wgmma_descriptor(uint32_t address, uint32_t leading_offset,
          uint64_t{stride_offset >> 4} << 32 | uint64_t{1} << 62;
 }
 
-#define WGMMA_D(d)                                                                                \
-  "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), \
-      "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]),    \
-      "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]),  \
-      "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]),  \
-      "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
-#define WGMMA_D_NAMES                                                                       \
-  "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23," \
-  "%24,%25,%26,%27,%28,%29,%30,%31}"
-#define WGMMA_SHARED(type)                                                          \
-  SM90_ASM(                                                                         \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"                                  \
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " " WGMMA_D_NAMES \
-      ", %32, %33, p, 1, 1, 0, %35;\n}"                                             \
-      : WGMMA_D(d)                                                                  \
-      : "l"(a), "l"(b), "r"(int{accumulate}), "n"(kTransB))
-#define WGMMA_REGISTERS(type)                                                       \
-  SM90_ASM(                                                                         \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                                  \
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " " WGMMA_D_NAMES \
-      ", {%32, %33, %34, %35}, %36, p, 1, 1, %38;\n}"                               \
-      : WGMMA_D(d)                                                                  \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{accumulate}), "n"(kTransB))
+#define WGMMA_D16(d, i)                                                                       \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
+      "+f"(d[i + 6]), "+f"(d[i + 7]), "+f"(d[i + 8]), "+f"(d[i + 9]), "+f"(d[i + 10]),        \
+      "+f"(d[i + 11]), "+f"(d[i + 12]), "+f"(d[i + 13]), "+f"(d[i + 14]), "+f"(d[i + 15])
+#define WGMMA_D64(d) WGMMA_D16(d, 0), WGMMA_D16(d, 16)
+#define WGMMA_D128(d) WGMMA_D64(d), WGMMA_D16(d, 32), WGMMA_D16(d, 48)
+#define WGMMA_NAMES64                                                                      \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23," \
+  "%24,%25,%26,%27,%28,%29,%30,%31"
+#define WGMMA_NAMES128                                                                    \
+  WGMMA_NAMES64                                                                           \
+  ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52," \
+  "%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+// The operands behind the accumulators: a, b, accumulate, kTransB.
+#define WGMMA_SHARED(type, n, accumulators, a_name, b_name, flag_name, trans_name)         \
+  SM90_ASM("{\n.reg .pred p;\nsetp.ne.b32 p, " flag_name                                   \
+           ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type           \
+           " {" WGMMA_NAMES##n "}, " a_name ", " b_name ", p, 1, 1, 0, " trans_name ";\n}" \
+           : accumulators                                                                  \
+           : "l"(a), "l"(b), "r"(int{accumulate}), "n"(kTransB))
+#define WGMMA_REGISTERS(type, n, accumulators, a_names, b_name, flag_name, trans_name)     \
+  SM90_ASM("{\n.reg .pred p;\nsetp.ne.b32 p, " flag_name                                   \
+           ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type           \
+           " {" WGMMA_NAMES##n "}, {" a_names "}, " b_name ", p, 1, 1, " trans_name ";\n}" \
+           : accumulators                                                                  \
+           : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{accumulate}),     \
+             "n"(kTransB))
 
-// d (64 x 64, float32) = a (64 x 16) b (16 x 64), plus d if `accumulate`. Warp w of the group holds
-// rows 16 w to 16 w + 15: d[4 j + 2 i + c] is row 16 w + lane / 4 + 8 i, column
-// 8 j + 2 (lane % 4) + c. kTransB 0: b is stored [n][k]; 1: [k][n]. d must not be touched until
-// wgmma_wait.
-template <typename E, int kTransB>
-DEVICE_FN void wgmma_m64n64k16([[maybe_unused]] float (&d)[32], [[maybe_unused]] uint64_t a,
-                               [[maybe_unused]] uint64_t b, [[maybe_unused]] bool accumulate) {
-  static_assert(is_element<E>);
-  if constexpr (std::is_same_v<E, Bf16>) {
-    WGMMA_SHARED("bf16");
+// d (64 x kCols, float32) = a (64 x 16) b (16 x kCols), plus d if `accumulate`; kCols is 64 or 128.
+// Warp w of the group holds rows 16 w to 16 w + 15: d[4 j + 2 i + c] is row 16 w + lane / 4 + 8 i,
+// column 8 j + 2 (lane % 4) + c. kTransB 0: b is stored [n][k]; 1: [k][n]. d must not be touched
+// until wgmma_wait.
+template <typename E, int kTransB, int kCols>
+DEVICE_FN void wgmma_m64k16([[maybe_unused]] float (&d)[kCols / 2], [[maybe_unused]] uint64_t a,
+                            [[maybe_unused]] uint64_t b, [[maybe_unused]] bool accumulate) {
+  static_assert(is_element<E> && (kCols == 64 || kCols == 128));
+  if constexpr (std::is_same_v<E, Bf16> && kCols == 64) {
+    WGMMA_SHARED("bf16", 64, WGMMA_D64(d), "%32", "%33", "%34", "%35");
+  } else if constexpr (std::is_same_v<E, Bf16>) {
+    WGMMA_SHARED("bf16", 128, WGMMA_D128(d), "%64", "%65", "%66", "%67");
+  } else if constexpr (kCols == 64) {
+    WGMMA_SHARED("f16", 64, WGMMA_D64(d), "%32", "%33", "%34", "%35");
   } else {
-    WGMMA_SHARED("f16");
+    WGMMA_SHARED("f16", 128, WGMMA_D128(d), "%64", "%65", "%66", "%67");
   }
 }
 
 // a in registers, laid out as for mma_m16n8k16 for the warp's 16 rows.
-template <typename E, int kTransB>
-DEVICE_FN void wgmma_m64n64k16([[maybe_unused]] float (&d)[32],
-                               [[maybe_unused]] const uint32_t (&a)[4], [[maybe_unused]] uint64_t b,
-                               [[maybe_unused]] bool accumulate) {
-  static_assert(is_element<E>);
-  if constexpr (std::is_same_v<E, Bf16>) {
-    WGMMA_REGISTERS("bf16");
+template <typename E, int kTransB, int kCols>
+DEVICE_FN void wgmma_m64k16([[maybe_unused]] float (&d)[kCols / 2],
+                            [[maybe_unused]] const uint32_t (&a)[4], [[maybe_unused]] uint64_t b,
+                            [[maybe_unused]] bool accumulate) {
+  static_assert(is_element<E> && (kCols == 64 || kCols == 128));
+  if constexpr (std::is_same_v<E, Bf16> && kCols == 64) {
+    WGMMA_REGISTERS("bf16", 64, WGMMA_D64(d), "%32, %33, %34, %35", "%36", "%37", "%38");
+  } else if constexpr (std::is_same_v<E, Bf16>) {
+    WGMMA_REGISTERS("bf16", 128, WGMMA_D128(d), "%64, %65, %66, %67", "%68", "%69", "%70");
+  } else if constexpr (kCols == 64) {
+    WGMMA_REGISTERS("f16", 64, WGMMA_D64(d), "%32, %33, %34, %35", "%36", "%37", "%38");
   } else {
-    WGMMA_REGISTERS("f16");
+    WGMMA_REGISTERS("f16", 128, WGMMA_D128(d), "%64, %65, %66, %67", "%68", "%69", "%70");
   }
 }
 
 #undef WGMMA_REGISTERS
 #undef WGMMA_SHARED
-#undef WGMMA_D_NAMES
-#undef WGMMA_D
+#undef WGMMA_NAMES128
+#undef WGMMA_NAMES64
+#undef WGMMA_D128
+#undef WGMMA_D64
+#undef WGMMA_D16
 
 // Moves registers between the warpgroups of a block; needs __launch_bounds__(threads, 1).
 template <int kRegisters>

@@ -188,7 +188,7 @@ std::string run_product(Missing missing) {
     float d[32];
     for (float& x : d) x = 0;
     if (missing != Missing::kRegisterFence) wgmma_fence();
-    wgmma_m64n64k16<Bf16, 0>(d, a, wgmma_descriptor(base, 16, 1024), false);
+    wgmma_m64k16<Bf16, 0, 64>(d, a, wgmma_descriptor(base, 16, 1024), false);
     wgmma_commit();
     if (missing != Missing::kWait) wgmma_wait<0>();
     for (uint32_t e = 0; e < 32; ++e) {
@@ -228,8 +228,8 @@ std::string run_shared_product(bool write_early) {
     float d[32];
     wgmma_fence();
     for (uint32_t step = 0; step < 2; ++step) {
-      wgmma_m64n64k16<Bf16, 1>(d, wgmma_descriptor(a + step * 32, 16, 1024),
-                               wgmma_descriptor(b + step * 2048, 8192, 1024), step > 0);
+      wgmma_m64k16<Bf16, 1, 64>(d, wgmma_descriptor(a + step * 32, 16, 1024),
+                                wgmma_descriptor(b + step * 2048, 8192, 1024), step > 0);
     }
     wgmma_commit();
     if (write_early && threadIdx.x == 0) sts(swizzled(a), uint16_t{0});

@@ -48,12 +48,12 @@ void for_operands(const WarpgroupProduct& product, Visit&& visit) {
   }
   if (product.transposed_b) {
     for (uint32_t k = 0; k < kProductDepth; ++k) {
-      for (uint32_t n = 0; n < kProductCols; n += 8) {
+      for (uint32_t n = 0; n < product.cols; n += 8) {
         visit(element_address(product.descriptor_b, true, n, k, product.place));
       }
     }
   } else {
-    for (uint32_t n = 0; n < kProductCols; ++n) {
+    for (uint32_t n = 0; n < product.cols; ++n) {
       for (uint32_t k = 0; k < kProductDepth; k += 8) {
         visit(element_address(product.descriptor_b, false, n, k, product.place));
       }
@@ -72,9 +72,9 @@ float shared_element(const WarpgroupProduct& product, const char* operand, uint6
 
 // Lane 4 g + t holds, for column group j, columns 8 j + 2 t + c of rows g + 8 i at 4 j + 2 i + c.
 template <typename Visit>
-void for_accumulators(Visit&& visit) {
+void for_accumulators(const WarpgroupProduct& product, Visit&& visit) {
   for (uint32_t lane = 0; lane < kWarpSize; ++lane) {
-    for (uint32_t e = 0; e < 32; ++e) {
+    for (uint32_t e = 0; e < product.cols / 2; ++e) {
       visit(lane, e, lane / 4 + (e >> 1 & 1) * 8, e / 4 * 8 + lane % 4 * 2 + (e & 1));
     }
   }
@@ -83,9 +83,9 @@ void for_accumulators(Visit&& visit) {
 void execute(WarpgroupProduct& product) {
   for_operands(product, [](uint32_t address) { current_block->shared.end_reads(address, 16); });
   float a[16][kProductDepth];
-  double b[kProductDepth][kProductCols];
-  double sums[16][kProductCols];
-  for_accumulators([&](uint32_t lane, uint32_t e, uint32_t row, uint32_t col) {
+  double b[kProductDepth][kMaxProductCols];
+  double sums[16][kMaxProductCols];
+  for_accumulators(product, [&](uint32_t lane, uint32_t e, uint32_t row, uint32_t col) {
     uint32_t bits;
     std::memcpy(&bits, product.d[lane] + e, 4);
     if (bits != 0xffffffffu) {
@@ -104,7 +104,7 @@ void execute(WarpgroupProduct& product) {
       }
     }
   }
-  for (uint32_t n = 0; n < kProductCols; ++n) {
+  for (uint32_t n = 0; n < product.cols; ++n) {
     for (uint32_t k = 0; k < kProductDepth; ++k) {
       b[k][n] = double{
           shared_element(product, "wgmma b", product.descriptor_b, product.transposed_b, n, k)};
@@ -112,10 +112,10 @@ void execute(WarpgroupProduct& product) {
   }
   for (uint32_t row = 0; row < 16; ++row) {
     for (uint32_t k = 0; k < kProductDepth; ++k) {
-      for (uint32_t n = 0; n < kProductCols; ++n) sums[row][n] += double{a[row][k]} * b[k][n];
+      for (uint32_t n = 0; n < product.cols; ++n) sums[row][n] += double{a[row][k]} * b[k][n];
     }
   }
-  for_accumulators([&](uint32_t lane, uint32_t e, uint32_t row, uint32_t col) {
+  for_accumulators(product, [&](uint32_t lane, uint32_t e, uint32_t row, uint32_t col) {
     product.d[lane][e] = static_cast<float>(sums[row][col]);
   });
 }
@@ -124,8 +124,8 @@ void execute(WarpgroupProduct& product) {
 bool hand_on(WarpgroupProduct& done, WarpgroupProduct& next) {
   if (next.d[0] != done.d[0]) return false;
   for (uint32_t lane = 0; lane < kWarpSize; ++lane) {
-    std::memcpy(next.before[lane].data(), done.d[lane], sizeof(float) * 32);
-    std::memset(static_cast<void*>(done.d[lane]), 0xff, sizeof(float) * 32);
+    std::memcpy(next.before[lane].data(), done.d[lane], sizeof(float) * done.cols / 2);
+    std::memset(static_cast<void*>(done.d[lane]), 0xff, sizeof(float) * done.cols / 2);
   }
   return true;
 }
@@ -150,16 +150,16 @@ void execute_group(Warp& warp) {
 
 }  // namespace
 
-void issue_product(float (&d)[32], const uint32_t* a, uint64_t descriptor_a, uint64_t descriptor_b,
-                   bool bf16, bool transposed_b, bool accumulate,
-                   const std::source_location& place) {
+void issue_product(const ProductKind& kind, float* d, const uint32_t* a, uint64_t descriptor_a,
+                   uint64_t descriptor_b, const std::source_location& place) {
   ProductArguments arguments = {d, a, descriptor_a, descriptor_b};
   collective("wgmma", arguments, place, [&](Warp& warp) {
     if (!warp.registers_fenced) fail("wgmma without wgmma_fence", place);
     WarpgroupProduct product = {};
-    product.bf16 = bf16;
-    product.accumulate = accumulate;
-    product.transposed_b = transposed_b;
+    product.bf16 = kind.bf16;
+    product.accumulate = kind.accumulate;
+    product.transposed_b = kind.transposed_b;
+    product.cols = kind.cols;
     product.registers_a = a != nullptr;
     product.descriptor_a = descriptor_a;
     product.descriptor_b = descriptor_b;
@@ -170,8 +170,8 @@ void issue_product(float (&d)[32], const uint32_t* a, uint64_t descriptor_a, uin
         fail("wgmma: descriptors differ between lanes", place);
       }
       product.d[lane] = part.d;
-      std::memcpy(product.before[lane].data(), part.d, sizeof(float) * 32);
-      std::memset(static_cast<void*>(part.d), 0xff, sizeof(float) * 32);
+      std::memcpy(product.before[lane].data(), part.d, sizeof(float) * kind.cols / 2);
+      std::memset(static_cast<void*>(part.d), 0xff, sizeof(float) * kind.cols / 2);
       if (part.a != nullptr) std::memcpy(product.a[lane].data(), part.a, sizeof(uint32_t) * 4);
     }
     warp.issued.push_back(descriptor_a ^ descriptor_b * 31);

@@ -15,7 +15,7 @@ namespace emulator {
 
 class Block;
 
-inline constexpr uint32_t kProductCols = 64;
+inline constexpr uint32_t kMaxProductCols = 128;
 inline constexpr uint32_t kProductDepth = 16;
 
 // One warp's part of a product: rows 16 (warp % 4) to 16 (warp % 4) + 15.
@@ -24,17 +24,24 @@ struct WarpgroupProduct {
   bool accumulate;
   bool transposed_b;
   bool registers_a;
+  uint32_t cols;  // 64 or 128: a lane holds half as many accumulators
   uint64_t descriptor_a;
   uint64_t descriptor_b;
-  std::array<float*, 32> d;                      // per lane
-  std::array<std::array<float, 32>, 32> before;  // what d held
+  std::array<float*, 32> d;                                       // per lane
+  std::array<std::array<float, kMaxProductCols / 2>, 32> before;  // what d held
   std::array<std::array<uint32_t, 4>, 32> a;
   std::source_location place;
 };
 
-void issue_product(float (&d)[32], const uint32_t* a, uint64_t descriptor_a, uint64_t descriptor_b,
-                   bool bf16, bool transposed_b, bool accumulate,
-                   const std::source_location& place);
+// Without its operands.
+struct ProductKind {
+  uint32_t cols;
+  bool bf16;
+  bool transposed_b;
+  bool accumulate;
+};
+void issue_product(const ProductKind& kind, float* d, const uint32_t* a, uint64_t descriptor_a,
+                   uint64_t descriptor_b, const std::source_location& place);
 void wait_for_products(size_t pending_groups, const std::source_location& place);
 // Throws KernelFailure if products are in flight, or the warps of a group disagree.
 void check_warpgroups_at_end(Block& block);
@@ -56,19 +63,20 @@ inline uint64_t wgmma_descriptor(uint32_t address, uint32_t leading_offset,
          uint64_t{stride_offset >> 4} << 32 | uint64_t{1} << 62;
 }
 
-template <typename E, int kTransB>
-void wgmma_m64n64k16(float (&d)[32], uint64_t a, uint64_t b, bool accumulate,
-                     std::source_location place = std::source_location::current()) {
-  static_assert(is_element<E>);
-  emulator::issue_product(d, nullptr, a, b, std::is_same_v<E, Bf16>, kTransB != 0, accumulate,
-                          place);
+template <typename E, int kTransB, int kCols>
+void wgmma_m64k16(float (&d)[kCols / 2], uint64_t a, uint64_t b, bool accumulate,
+                  std::source_location place = std::source_location::current()) {
+  static_assert(is_element<E> && (kCols == 64 || kCols == 128));
+  emulator::issue_product({kCols, std::is_same_v<E, Bf16>, kTransB != 0, accumulate}, d, nullptr, a,
+                          b, place);
 }
 
-template <typename E, int kTransB>
-void wgmma_m64n64k16(float (&d)[32], const uint32_t (&a)[4], uint64_t b, bool accumulate,
-                     std::source_location place = std::source_location::current()) {
-  static_assert(is_element<E>);
-  emulator::issue_product(d, a, 0, b, std::is_same_v<E, Bf16>, kTransB != 0, accumulate, place);
+template <typename E, int kTransB, int kCols>
+void wgmma_m64k16(float (&d)[kCols / 2], const uint32_t (&a)[4], uint64_t b, bool accumulate,
+                  std::source_location place = std::source_location::current()) {
+  static_assert(is_element<E> && (kCols == 64 || kCols == 128));
+  emulator::issue_product({kCols, std::is_same_v<E, Bf16>, kTransB != 0, accumulate}, d, a, 0, b,
+                          place);
 }
 
 template <int kRegisters>
