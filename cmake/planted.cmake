@@ -10,7 +10,8 @@
 set(planted_files_linear_mma chunk_offset.cuh linear_mma.cuh)
 set(planted_files_rms_norm rms_norm.cu)
 set(planted_files_copy_pages copy_pages.cu)
-set(planted_files_attention_mma attention_mma.cuh)
+set(planted_files_attention_mma attention_rows.cuh attention_mma.cuh)
+set(planted_files_attention_wgmma attention_rows.cuh attention_key_boxes.cuh attention_wgmma.cuh)
 set(planted_files_sampling
   sampling_rows.hpp sampling_shared.cuh sampling_passes.cuh sampling_kernel.cuh sampling.hpp sampling.cu)
 
@@ -139,54 +140,139 @@ plant_bug(rms_norm misaligned_rows "misaligned" rms_norm.cu
 
 plant_bug(attention_mma none "" "" "" "")
 plant_bug(attention_mma no_barrier_in_the_loop "race|still writing|nobody wrote" attention_mma.cuh
-[[    cp_async_wait<Shape::kSlots - 2>();
-    syncthreads();
+[[      loader.await();
+      syncthreads();
 ]]
-[[    cp_async_wait<Shape::kSlots - 2>();
+[[      loader.await();
 ]])
 plant_bug(attention_mma wait_one_too_short "still writing" attention_mma.cuh
   "cp_async_wait<Shape::kSlots - 2>();" "cp_async_wait<Shape::kSlots - 1>();")
 plant_bug(attention_mma one_slot_too_many_ahead "race|still writing" attention_mma.cuh
-  "for (int i = 0; i + 1 < Shape::kSlots; ++i) {" "for (int i = 0; i < Shape::kSlots; ++i) {")
+  "for (int i = 0; i + 1 < Shape::kSlots; ++i) loader" "for (int i = 0; i < Shape::kSlots; ++i) loader")
 plant_bug(attention_mma slot_filled_too_early "race|still writing" attention_mma.cuh
-  "loader.load(arguments, tile, kv_head, free);" "loader.load(arguments, tile, kv_head, slot);")
-plant_bug(attention_mma ring_without_end "shared address out of bounds" attention_mma.cuh
-  "    if (slot == ring_end) slot = ring;\n" "")
+[[      loader.await();
+      syncthreads();
+      loader.load(arguments, tile);
+]]
+[[      loader.load(arguments, tile);
+      loader.await();
+      syncthreads();
+]])
 plant_bug(attention_mma keys_behind_the_last "wrong value" attention_mma.cuh
   "in_head && walk.key + row < walk.length" "in_head")
 plant_bug(attention_mma stale_page "wrong value|out of bounds" attention_mma.cuh
 [[        walk.next(arguments, tile);
-        find_page();
+        page = walk.lane_page();
 ]]
 [[        walk.next(arguments, tile);
 ]])
 plant_bug(attention_mma one_page_for_all "wrong value" attention_mma.cuh
   "shfl(page, row / kPageTokens)" "shfl(page, 0)")
 plant_bug(attention_mma query_fragments_swapped "wrong value" attention_mma.cuh
-  "row_offset = chunk_offset<Shape::kChunks>(lane & 15, lane >> 4);"
-  "row_offset = chunk_offset<Shape::kChunks>((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1);")
+  "row_offset = panel_offset<16>(lane & 15, lane >> 4);"
+  "row_offset = panel_offset<16>((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1);")
 plant_bug(attention_mma key_fragments_swapped "wrong value" attention_mma.cuh
-  "key_offset = chunk_offset<Shape::kChunks>((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1);"
-  "key_offset = chunk_offset<Shape::kChunks>(lane & 15, lane >> 4);")
+  "key_offset = panel_offset<16>((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1);"
+  "key_offset = panel_offset<16>(lane & 15, lane >> 4);")
 plant_bug(attention_mma no_syncwarp_after_the_rotation "race|nobody wrote" attention_mma.cuh
 [[    syncwarp();
   }
 ]]
 [[  }
 ]])
-plant_bug(attention_mma padding_not_cleared "nobody wrote" attention_mma.cuh
-  "      sts(rotated + chunk_offset<Shape::kChunks>(lane / 2, chunk), U32x4{});\n" "")
-plant_bug(attention_mma unseen_keys_not_hidden "wrong value" attention_mma.cuh
-  "    if (ballot(whole) != 0xffffffffu) hide_unseen(scores, seen);\n" "")
-plant_bug(attention_mma sums_not_rescaled "wrong value" attention_mma.cuh
-  "    for (int i = 0; i < 4; ++i) sums[i] *= keep[i / 2];\n" "    for (int i = 0; i < 4; ++i) sums[i] *= 1.0f;\n")
+plant_bug(attention_mma padding_not_cleared "nobody wrote" attention_rows.cuh
+  "      sts(rotated + panel_offset<kRows>(row + lane / 2, chunk), U32x4{});\n" "")
+plant_bug(attention_mma unseen_keys_not_hidden "wrong value" attention_rows.cuh
+  "    if (ballot(sight.whole) != 0xffffffffu) hide_unseen(scores, sight.seen);\n" "")
+plant_bug(attention_mma sums_not_rescaled "wrong value" attention_rows.cuh
+  "sums[h] = fmaf(sums[h], keep[h], sum);" "sums[h] += sum;")
+plant_bug(attention_mma sums_of_one_thread "wrong value" attention_rows.cuh
+  "      sums[h] += shfl_xor(sums[h], 2);\n" "")
 plant_bug(attention_mma segments_of_one_cut "other bits|wrong value" attention_mma.cuh
-  "if (walk.over() || walk.segment != segment || walk.cut() != cut) rows.end_cut();"
-  "if (walk.over() || walk.cut() != cut) rows.end_cut();")
-plant_bug(attention_mma rotation_of_the_segment_alone "wrong value|other bits" attention_mma.cuh
+  "new_cut = walk.over() || walk.segment != segment || walk.cut() != cut;"
+  "new_cut = walk.over() || walk.cut() / 8 != cut / 8;")
+plant_bug(attention_mma entries_of_one_span "other bits|wrong value" attention_rows.cuh
+[[    }
+    clear_entry();
+  }
+]]
+[[    }
+  }
+]])
+plant_bug(attention_mma rotation_of_the_segment_alone "wrong value|other bits" attention_rows.cuh
   "    rotation += ldg(&token->rotation);\n" "")
-plant_bug(attention_mma rows_beyond_the_last_stored "race|wrong value|out of bounds" attention_mma.cuh
+plant_bug(attention_mma rows_beyond_the_last_stored "race|wrong value|out of bounds" attention_rows.cuh
   "      if (row >= rows) continue;\n" "")
+
+# ---- attention_wgmma
+
+plant_bug(attention_wgmma none "" "" "" "")
+plant_bug(attention_wgmma no_wait_for_the_consumers "race|still reading|still writing|more arrivals|wrong value" attention_wgmma.cuh
+  "        if (!first_turn) mbar_wait(Shape::done(to), to.turn ^ 1);\n" "")
+plant_bug(attention_wgmma wait_for_the_wrong_turn "race|still reading|still writing|more arrivals|wrong value|deadlock" attention_wgmma.cuh
+  "mbar_wait(Shape::done(to), to.turn ^ 1)" "mbar_wait(Shape::done(to), to.turn)")
+plant_bug(attention_wgmma no_wait_for_the_values "race|still writing|nobody wrote|not waited for|wrong value" attention_wgmma.cuh
+[[      mbar_wait(Shape::arrived(from), from.turn);
+      if (works) rows.add_values(from.slot, sight);
+]]
+[[      if (works) rows.add_values(from.slot, sight);
+]])
+plant_bug(attention_wgmma one_warp_too_few_done "race|still reading|still writing|more arrivals|wrong value|deadlock" attention_wgmma.cuh
+  "static_cast<uint32_t>(groups) * 4" "static_cast<uint32_t>(groups) * 4 - 1")
+plant_bug(attention_wgmma all_groups_awaited "deadlock" attention_wgmma.cuh
+  "static_cast<uint32_t>(groups) * 4" "static_cast<uint32_t>(Shape::kGroups) * 4")
+plant_bug(attention_wgmma no_barrier_after_the_inits "not initialised|race" attention_wgmma.cuh
+[[    fence_mbar_init();
+  }
+  syncthreads();
+]]
+[[    fence_mbar_init();
+  }
+]])
+plant_bug(attention_wgmma queries_not_fenced "no fence_proxy_async" attention_wgmma.cuh
+[[    fence_proxy_async();
+    sync_group();
+]]
+[[    sync_group();
+]])
+plant_bug(attention_wgmma registers_not_fenced "wgmma without wgmma_fence" attention_wgmma.cuh
+[[    wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < kDimSteps; ++k) {]]
+[[#pragma unroll
+    for (int k = 0; k < kDimSteps; ++k) {]])
+plant_bug(attention_wgmma scores_read_too_early "accumulator|wgmma" attention_wgmma.cuh
+[[k > 0);
+    }
+    wgmma_commit();
+    wgmma_wait<0>();
+]]
+[[k > 0);
+    }
+    wgmma_commit();
+]])
+plant_bug(attention_wgmma scores_on_top_of_others "wrong value" attention_wgmma.cuh "kEightRows), k > 0);" "kEightRows), true);")
+plant_bug(attention_wgmma key_panels_swapped "wrong value" attention_wgmma.cuh
+  "slot + panel * kKeyPanel + step" "slot + (1 - panel) * kKeyPanel + step")
+plant_bug(attention_wgmma values_of_one_panel "wrong value|nobody wrote|out of bounds" attention_wgmma.cuh
+  "2 * kEightRows, kKeyPanel, kEightRows)" "2 * kEightRows, 2 * kEightRows, kEightRows)")
+plant_bug(attention_wgmma group_that_skips_too_much "wrong value" attention_wgmma.cuh
+  "visible_keys(walk.rotation + highest_rotation, walk.length, arguments.window).last"
+  "visible_keys(walk.rotation + lowest_rotation, walk.length, arguments.window).last")
+plant_bug(attention_wgmma tail_not_cleared "wrong value|nobody wrote" attention_key_boxes.cuh
+  "      copy_tail(arguments, last_page, keys, pages * kPageTokens, slot);\n" "")
+plant_bug(attention_wgmma tail_not_fenced "no fence_proxy_async" attention_key_boxes.cuh "    fence_proxy_async();\n" "")
+plant_bug(attention_wgmma tail_of_lane_0_alone "race" attention_key_boxes.cuh
+[[    // Lane 0 arrives for all.
+    syncwarp();
+]]
+"")
+plant_bug(attention_wgmma values_whole_to_the_end "wrong value" attention_key_boxes.cuh
+  "values ? keys / kPageTokens : (keys + kPageTokens - 1) / kPageTokens" "(keys + kPageTokens - 1) / kPageTokens")
+plant_bug(attention_wgmma bytes_of_one_panel "race|still writing|wrong value|not waited for|bytes" attention_key_boxes.cuh
+  "static_cast<uint32_t>(pages * kPanels) * kBoxBytes" "static_cast<uint32_t>(pages) * kBoxBytes")
+plant_bug(attention_wgmma keys_for_values "wrong value" attention_key_boxes.cuh
+  "(values ? value_rows : 0)" "0")
 
 # ---- copy_pages
 

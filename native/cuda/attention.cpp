@@ -1,6 +1,7 @@
 #include "cuda/attention.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <numbers>
 #include <string>
 #include <utility>
@@ -13,8 +14,10 @@
 namespace block_attention::cuda {
 namespace {
 
-// Of large tiles, which all kinds of cards can hold.
-constexpr int32_t kBlocksPerMultiprocessor = 2;
+// Tiles of either kind that a multiprocessor computes at once, or one after the other: what more of
+// them would balance better, they would lose to their beginnings.
+constexpr int32_t kFewBlocks = 5;
+constexpr int32_t kManyBlocks = 2;
 
 AttentionConfig checked(AttentionConfig config) {
   const int32_t head_dim = config.head_dim;
@@ -45,7 +48,35 @@ AttentionConfig checked(AttentionConfig config) {
 
 }  // namespace
 
-TileRows attention_tile_rows(int32_t head_dim) { return {16, head_dim <= 128 ? 64 : 32}; }
+bool has_attention_kernel(const DeviceProperties& device, AttentionKernel kernel,
+                          int32_t head_dim) {
+  if (kernel != AttentionKernel::kWgmma) return true;
+  // PTX for later cards does not hold wgmma. Smaller heads would be padded to twice their size, and
+  // a head of 256 leaves no room.
+  return device.compute_capability == 90 && head_dim >= 64 && head_dim <= 128;
+}
+
+AttentionKernel chosen_attention_kernel(const DeviceProperties& device, int32_t head_dim) {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes the environment meanwhile.
+  const char* asked = std::getenv("BLOCK_ATTENTION_CUDA_ATTENTION");
+  const std::string name = asked == nullptr ? "" : asked;
+  if (name.empty() || name == "mma") return AttentionKernel::kMma;
+  const std::string value = "BLOCK_ATTENTION_CUDA_ATTENTION=" + name;
+  if (name != "wgmma") {
+    throw Error(ErrorCode::kUnsupported, value + ": there are mma and wgmma");
+  }
+  if (!has_attention_kernel(device, AttentionKernel::kWgmma, head_dim)) {
+    throw Error(ErrorCode::kUnsupported,
+                value + ": on compute capability 9.0 alone, for a head_dim from 64 to 128; here " +
+                    device.name + " and " + std::to_string(head_dim));
+  }
+  return AttentionKernel::kWgmma;
+}
+
+TileRows attention_tile_rows(AttentionKernel kernel, int32_t head_dim) {
+  if (kernel == AttentionKernel::kWgmma) return {16, 128};
+  return {16, head_dim <= 128 ? 64 : 32};
+}
 
 void launch_attention(Device& device, DType dtype, AttentionKernel kernel,
                       const AttentionLaunch& launch) {
@@ -53,20 +84,29 @@ void launch_attention(Device& device, DType dtype, AttentionKernel kernel,
   launch_attention_f16(device, kernel, launch);
 }
 
-CudaAttention::CudaAttention(Device& device, StepArena& arena, AttentionConfig config)
+CudaAttention::CudaAttention(Device& device, StepArena& arena, AttentionConfig config,
+                             AttentionKernel kernel)
     : device_(device),
       arena_(arena),
       config_(checked(std::move(config))),
+      kernel_(kernel),
       group_(config_.num_heads / config_.num_kv_heads),
-      table_(device, config_.inv_freq, config_.rope_attention_factor) {}
+      table_(device, config_.inv_freq, config_.rope_attention_factor) {
+  if (!has_attention_kernel(device.properties(), kernel_, config_.head_dim)) {
+    throw Error(ErrorCode::kUnsupported, device.properties().name +
+                                             " has no such kernel for a head_dim of " +
+                                             std::to_string(config_.head_dim));
+  }
+}
 
 AttentionPlanLimits CudaAttention::limits() const {
-  const TileRows rows = attention_tile_rows(config_.head_dim);
+  const TileRows rows = attention_tile_rows(kernel_, config_.head_dim);
   return {
-      .workers = device_.properties().multiprocessors * kBlocksPerMultiprocessor,
+      .workers = device_.properties().multiprocessors * kManyBlocks,
       .num_kv_heads = config_.num_kv_heads,
       .group = group_,
-      .max_partial_floats = int64_t{32} << 20,
+      // Of cuts; most sequences leave partials of spans, which are fewer.
+      .max_partial_floats = int64_t{128} << 20,
       .state_floats = config_.head_dim + 2,
       .cut_keys = kCutKeys,
       .page_tokens = kPageTokens,
@@ -86,7 +126,12 @@ AttentionPlanLimits CudaAttention::limits() const {
 
 void CudaAttention::plan(const Step& step, CudaAttentionPlan& plan, AttentionTasks::Mode mode) {
   plan.tasks_.build(step, limits(), mode);
-  plan.tiles_.build(plan.tasks_, group_, attention_tile_rows(config_.head_dim));
+  const int32_t multiprocessors = device_.properties().multiprocessors;
+  plan.tiles_.build(plan.tasks_, {.kv_heads = config_.num_kv_heads,
+                                  .group = group_,
+                                  .rows = attention_tile_rows(kernel_, config_.head_dim),
+                                  .few_workers = multiprocessors * kFewBlocks,
+                                  .many_workers = multiprocessors * kManyBlocks});
   plan.places_.clear();
   for (const StepSequence& sequence : step.sequences) {
     const std::span<const PageId> pages = sequence.segments.back().pages;
@@ -96,7 +141,7 @@ void CudaAttention::plan(const Step& step, CudaAttentionPlan& plan, AttentionTas
     }
   }
   table_.ensure(plan.tasks_.positions());
-  reserve_partials(plan.tasks_.partials());
+  reserve_partials(plan.tiles_.partials());
 
   const AttentionTileList& tiles = plan.tiles_;
   AttentionLaunch& launch = plan.launch_;
@@ -139,8 +184,7 @@ void CudaAttention::rope_store(const Tensor& qkv, const CudaAttentionPlan& plan,
 }
 
 void CudaAttention::run(const Tensor& q, const CudaAttentionPlan& plan, int32_t layer,
-                        const CudaKvStorage& kv, int32_t window, const Tensor& out,
-                        AttentionKernel kernel) {
+                        const CudaKvStorage& kv, int32_t window, const Tensor& out) {
   const int64_t cols = int64_t{config_.num_heads} * config_.head_dim;
   const KvShape& pages = kv.shape();
   if (!is_half(q.dtype) || q.dtype != out.dtype || q.dtype != pages.dtype ||
@@ -169,7 +213,8 @@ void CudaAttention::run(const Tensor& q, const CudaAttentionPlan& plan, int32_t 
   arguments.head_dim = config_.head_dim;
   arguments.window = window;
   arguments.scale = static_cast<float>(config_.scale * std::numbers::log2e);
-  launch_attention(device_, q.dtype, kernel, launch);
+  launch.pool_rows = int64_t{2} * kPageTokens * pages.num_layers * pages.num_kv_heads * kv.pages();
+  launch_attention(device_, q.dtype, kernel_, launch);
 }
 
 void CudaAttention::rope_rotate(const CudaKvStorage& kv, std::span<const PageId> pages,

@@ -27,6 +27,7 @@ namespace block_attention::cuda {
 class CudaAttentionPlan final : public AttentionPlan {
  public:
   const AttentionTasks& tasks() const { return tasks_; }
+  const AttentionTileList& tiles() const { return tiles_; }
 
  private:
   friend class CudaAttention;
@@ -40,8 +41,10 @@ class CudaAttentionPlan final : public AttentionPlan {
 
 class CudaAttention {
  public:
-  // Throws Error(kUnsupported) for a shape that the kernels do not take.
-  CudaAttention(Device& device, StepArena& arena, AttentionConfig config);
+  // Throws Error(kUnsupported) for a shape that the kernels do not take, or the device not by the
+  // kernel that is named.
+  CudaAttention(Device& device, StepArena& arena, AttentionConfig config,
+                AttentionKernel kernel = AttentionKernel::kMma);
 
   // The ops of model/backend.hpp with these names. A plan refers to the step's page lists until it
   // is made anew, and to the arena until that is reset. q, qkv and out have the pages' type, bf16
@@ -51,7 +54,7 @@ class CudaAttention {
   void rope_store(const Tensor& qkv, const CudaAttentionPlan& plan, const QkNorm& norm,
                   int32_t layer, const CudaKvStorage& kv);
   void run(const Tensor& q, const CudaAttentionPlan& plan, int32_t layer, const CudaKvStorage& kv,
-           int32_t window, const Tensor& out, AttentionKernel kernel = AttentionKernel::kMma);
+           int32_t window, const Tensor& out);
   void rope_rotate(const CudaKvStorage& kv, std::span<const PageId> pages, int32_t length,
                    int32_t layer, int32_t delta, const Tensor& out_k, const Tensor& out_v);
 
@@ -62,6 +65,7 @@ class CudaAttention {
   Device& device_;
   StepArena& arena_;
   AttentionConfig config_;
+  AttentionKernel kernel_;
   int32_t group_;
   CudaRopeTable table_;
   Buffer partial_outputs_;

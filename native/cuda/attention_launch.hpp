@@ -10,8 +10,11 @@
 
 namespace block_attention::cuda {
 
+// kMma is what engines use. kWgmma takes its place on Hopper when it has been seen to be right and
+// faster on a card; so far it ran in the emulation alone.
 enum class AttentionKernel : uint8_t {
-  kMma,    // tensor cores: attention_mma.cuh
+  kMma,    // tensor cores since sm_80: attention_mma.cuh
+  kWgmma,  // tensor cores of Hopper: attention_wgmma.cuh; few rows by attention_mma.cuh
   kPlain,  // one warp per row, for tests and benchmarks: attention_plain.cuh
 };
 
@@ -19,8 +22,16 @@ enum class AttentionKernel : uint8_t {
 inline constexpr int32_t kMaxHeadDim = 256;
 inline constexpr int32_t kMaxGroup = 32;
 
-// Rows of the tiles for a head_dim that the kernels take.
-TileRows attention_tile_rows(int32_t head_dim);
+// Whether a device has what the kernel needs for a head_dim that the others take, too. kWgmma and
+// kMma give the same bits.
+bool has_attention_kernel(const DeviceProperties& device, AttentionKernel kernel, int32_t head_dim);
+
+// kMma, or what the environment variable BLOCK_ATTENTION_CUDA_ATTENTION names: mma or wgmma. Throws
+// Error(kUnsupported) for another value, and for a kernel that the device does not have.
+AttentionKernel chosen_attention_kernel(const DeviceProperties& device, int32_t head_dim);
+
+// Rows of the tiles.
+TileRows attention_tile_rows(AttentionKernel kernel, int32_t head_dim);
 
 // How many tiles of either kind there are.
 struct TileCounts {
@@ -35,6 +46,7 @@ struct AttentionLaunch {
   const AttentionTile* many;
   TileCounts counts;
   int32_t merged;
+  int64_t pool_rows;  // keys and values, each a row of head_dim, in all pages
 };
 
 // Attention of a step over one layer. q and out have the pages' type.

@@ -1,4 +1,5 @@
-// Joins the partials of rows whose cuts were computed by several blocks, in key order.
+// Joins the partials of rows that several tiles, or several spans of one, left: cuts to spans and
+// spans to results, in key order.
 #pragma once
 
 #include "cuda/attention_state.cuh"
@@ -12,6 +13,19 @@ inline constexpr int kMergeThreads = kMergeWarps * 32;
 // Partials that are asked for at once: one row must not wait for memory once per cut.
 inline constexpr int kMergedAtOnce = 8;
 
+template <int kVectors>
+DEVICE_FN void join_vectors(RowState& state, F32x4 (&outputs)[kVectors], const RowState& later,
+                            const F32x4 (&values)[kVectors]) {
+  const JoinWeights weights = join(state, later);
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      outputs[v].x[j] = join_output(weights, outputs[v].x[j], values[v].x[j]);
+    }
+  }
+}
+
 // One warp per query head of a merged token; a lane has kVectors times four neighbouring dims.
 // Grid: (tokens, heads / kMergeWarps, rounded up).
 template <typename E, int kVectors>
@@ -21,22 +35,25 @@ __global__ void __launch_bounds__(kMergeThreads)
   const int head = static_cast<int>(blockIdx.y) * kMergeWarps + static_cast<int>(threadIdx.x) / 32;
   if (head >= arguments.kv_heads * arguments.group) return;
   const MergedToken* token = arguments.merged + blockIdx.x;
-  const int cuts = ldg(&token->cuts);
-  const int64_t step = ldg(&token->cut_partials);
+  const int entries = ldg(&token->entries);
+  const int span_entries = ldg(&token->span_entries);
+  const int64_t step = ldg(&token->entry_partials);
   const int64_t first = int64_t{ldg(&token->partial)} +
                         int64_t{head / arguments.group} * ldg(&token->head_partials) +
                         head % arguments.group;
 
   RowState state = empty_state();
   F32x4 outputs[kVectors] = {};
-  for (int cut = 0; cut < cuts; cut += kMergedAtOnce) {
+  RowState span = empty_state();
+  F32x4 span_outputs[kVectors] = {};
+  for (int entry = 0; entry < entries; entry += kMergedAtOnce) {
     RowState later[kMergedAtOnce];
     F32x4 values[kMergedAtOnce][kVectors];
 #pragma unroll
     for (int i = 0; i < kMergedAtOnce; ++i) {
       later[i] = empty_state();
-      if (cut + i >= cuts) continue;
-      const int64_t index = first + (cut + i) * step;
+      if (entry + i >= entries) continue;
+      const int64_t index = first + (entry + i) * step;
       later[i] = load_stats(arguments.partials, index);
 #pragma unroll
       for (int v = 0; v < kVectors; ++v) {
@@ -49,15 +66,14 @@ __global__ void __launch_bounds__(kMergeThreads)
     }
 #pragma unroll
     for (int i = 0; i < kMergedAtOnce; ++i) {
-      if (cut + i >= cuts) continue;
-      const JoinWeights weights = join(state, later[i]);
+      if (entry + i >= entries) continue;
+      join_vectors(span, span_outputs, later[i], values[i]);
+      const int next = entry + i + 1;
+      if (next % span_entries != 0 && next != entries) continue;
+      join_vectors(state, outputs, span, span_outputs);
+      span = empty_state();
 #pragma unroll
-      for (int v = 0; v < kVectors; ++v) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          outputs[v].x[j] = join_output(weights, outputs[v].x[j], values[i][v].x[j]);
-        }
-      }
+      for (int v = 0; v < kVectors; ++v) span_outputs[v] = F32x4{};
     }
   }
 

@@ -30,6 +30,12 @@ struct PlainRow {
   float joined[Shape::kLaneDims];
   RowState before;
 
+  DEVICE_FN void clear_entry() {
+#pragma unroll
+    for (int i = 0; i < Shape::kLaneDims; ++i) joined[i] = 0.0f;
+    before = empty_state();
+  }
+
   DEVICE_FN void clear_cut() {
 #pragma unroll
     for (int i = 0; i < Shape::kLaneDims; ++i) outputs[i] = 0.0f;
@@ -116,6 +122,23 @@ struct PlainRow {
     }
     clear_cut();
   }
+
+  // As results at `out`, or as partial `index`.
+  DEVICE_FN void leave(const AttentionArguments& arguments, E* out, int64_t index) {
+    const float inverse = inverse_sum(before);
+#pragma unroll
+    for (int i = 0; i < Shape::kLaneDims; ++i) {
+      const int dim = lane + i * 32;
+      if (dim >= arguments.head_dim) continue;
+      if (out != nullptr) {
+        stg(out + dim, narrow<E>(joined[i] * inverse));
+      } else {
+        stg(arguments.partials.outputs + index * arguments.head_dim + dim, joined[i]);
+      }
+    }
+    if (out == nullptr && lane == 0) store_stats(arguments.partials, index, before);
+    clear_entry();
+  }
 };
 
 // Grid: tiles x kv heads, as attention_mma_kernel.
@@ -127,7 +150,7 @@ __global__ void __launch_bounds__(AttentionPlainShape::kThreads, 1)
   const int kv_head = block % arguments.kv_heads;
   const AttentionTile* tile = arguments.tiles + block / arguments.kv_heads;
   const int rows = ldg(&tile->tokens) * arguments.group;
-  const int tile_cut = ldg(&tile->cut);
+  const bool results_wanted = ldg(&tile->entry_cuts) == kEveryCut;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   PlainRow<E> row;
   row.lane = static_cast<int>(threadIdx.x) % 32;
@@ -142,9 +165,13 @@ __global__ void __launch_bounds__(AttentionPlainShape::kThreads, 1)
     const int token_rotation = ldg(&token->rotation);
 
     row.clear_cut();
-    row.before = empty_state();
-#pragma unroll
-    for (int i = 0; i < Shape::kLaneDims; ++i) row.joined[i] = 0.0f;
+    row.clear_entry();
+    E* out = static_cast<E*>(arguments.out) + ldg(&token->row) * arguments.out_stride + column;
+    const auto leave = [&](int entry) {
+      row.leave(arguments, results_wanted ? out : nullptr,
+                results_wanted ? 0 : partial_index(token, kv_head, entry, head));
+    };
+    auto entries = EntryWalk::begin(tile);
     int segment = -1;
     int cut = 0;
     KeyRange seen{};
@@ -152,6 +179,7 @@ __global__ void __launch_bounds__(AttentionPlainShape::kThreads, 1)
          walk.next(arguments, tile)) {
       const bool entered = walk.segment != segment;
       if (segment >= 0 && (entered || walk.cut() != cut)) row.end_cut();
+      entries.go_to(tile, walk.cut(), leave);
       if (entered) {
         const int rotation = walk.rotation + token_rotation;
         row.rotate(arguments, q, rotation);
@@ -162,23 +190,7 @@ __global__ void __launch_bounds__(AttentionPlainShape::kThreads, 1)
       row.attend(arguments, walk, seen, kv_head);
     }
     row.end_cut();
-
-    const float inverse = inverse_sum(row.before);
-    const int64_t index = tile_cut == kEveryCut ? 0 : partial_index(token, kv_head, tile_cut, head);
-    E* out = static_cast<E*>(arguments.out) + ldg(&token->row) * arguments.out_stride + column;
-#pragma unroll
-    for (int i = 0; i < Shape::kLaneDims; ++i) {
-      const int dim = row.lane + i * 32;
-      if (dim >= arguments.head_dim) continue;
-      if (tile_cut == kEveryCut) {
-        stg(out + dim, narrow<E>(row.joined[i] * inverse));
-      } else {
-        stg(arguments.partials.outputs + index * arguments.head_dim + dim, row.joined[i]);
-      }
-    }
-    if (tile_cut != kEveryCut && row.lane == 0) {
-      store_stats(arguments.partials, index, row.before);
-    }
+    entries.finish(tile, leave);
   }
 }
 

@@ -51,10 +51,32 @@ DEVICE_FN float inverse_sum(const RowState& state) {
 
 // ---- partials in memory
 
-DEVICE_FN int64_t partial_index(const AttentionToken* token, int kv_head, int cut, int head) {
+DEVICE_FN int64_t partial_index(const AttentionToken* token, int kv_head, int entry, int head) {
   return int64_t{ldg(&token->partial)} + int64_t{kv_head} * ldg(&token->head_partials) +
-         int64_t{cut} * ldg(&token->cut_partials) + head;
+         int64_t{entry} * ldg(&token->entry_partials) + head;
 }
+
+// Which entry of a tile is being computed.
+struct EntryWalk {
+  int entry;
+
+  DEVICE_FN static EntryWalk begin(const AttentionTile* tile) {
+    return {ldg(&tile->first_cut) / ldg(&tile->entry_cuts)};
+  }
+  // Leaves the entries before the one that the cut belongs to: the one that was computed, and those
+  // of which the tile sees no key.
+  template <typename Leave>
+  DEVICE_FN void go_to(const AttentionTile* tile, int cut, Leave leave) {
+    const int wanted = cut / ldg(&tile->entry_cuts);
+#pragma unroll 1
+    for (; entry < wanted; ++entry) leave(entry);
+  }
+  // Leaves all that are left.
+  template <typename Leave>
+  DEVICE_FN void finish(const AttentionTile* tile, Leave leave) {
+    go_to(tile, ldg(&tile->first_cut) + ldg(&tile->cuts) + ldg(&tile->entry_cuts) - 1, leave);
+  }
+};
 
 DEVICE_FN void store_stats(const PartialSums& partials, int64_t index, const RowState& state) {
   stg(reinterpret_cast<F32x2*>(partials.stats + 2 * index), F32x2{{state.maximum, state.sum}});

@@ -12,14 +12,24 @@ namespace block_attention::cuda {
 // short enough that one long decode occupies a whole GPU.
 inline constexpr int32_t kCutKeys = 512;
 
+// Keys of a step, after which the softmax's maximum is looked at: part of the arithmetic, so one
+// for all tensor-core kernels of a head_dim (rounded up to a multiple of 64). More have no room in
+// registers beside outputs of 256 dims.
+constexpr int attention_step_keys(int padded_dim) { return padded_dim <= 128 ? 64 : 16; }
+
+// Cuts per span, counted over all segments of a sequence. Cuts are joined to spans, and spans to
+// results, both in key order: also part of the arithmetic. What takes several spans leaves partials
+// of whole spans, so that short documents cost no partial each.
+inline constexpr int32_t kSpanCuts = 8;
+
 // One token of a tile. `rotation` adds to that of the tile's segments.
 struct AttentionToken {
   int32_t row;  // of q and out
   int32_t rotation;
-  // Of a tile that leaves partials: where those of its first cut and kv head lie, in partials.
+  // Of a tile that leaves partials: where entry 0 of kv head 0 lies, in partials.
   int32_t partial;
-  int32_t cut_partials;   // from one cut to the next
-  int32_t head_partials;  // from one kv head to the next
+  int32_t entry_partials;  // from one entry to the next
+  int32_t head_partials;   // from one kv head to the next
 };
 
 struct AttentionSegment {
@@ -28,29 +38,37 @@ struct AttentionSegment {
   int32_t rotation;
 };
 
-// The query heads of one kv head of some tokens, packed as rows (token by token), against segments.
+// The query heads of one kv head of some tokens, packed as rows (token by token), against cuts
+// first_cut and on of the segments. Cuts are numbered on from one segment to the next.
 struct AttentionTile {
   int32_t first_token;
   int32_t tokens;
   int32_t first_segment;
   int32_t segments;
-  int32_t cut;              // the only one to look at, which leaves partials; or kEveryCut
+  int32_t segment_cut;  // number of the first segment's first cut
+  int32_t first_cut;
+  int32_t cuts;
+  // Cuts of an entry, which leaves a partial: 1, kSpanCuts, or kEveryCut if the tile leaves
+  // results. Entry i has the cuts from i * entry_cuts on.
+  int32_t entry_cuts;
   int32_t lowest_rotation;  // of its tokens
   int32_t highest_rotation;
 };
-inline constexpr int32_t kEveryCut = -1;
+// More than there are.
+inline constexpr int32_t kEveryCut = 1 << 20;
 
-// A token whose rows are merged from the partials of `cuts` cuts.
+// A token whose rows are merged from the partials of `entries` entries.
 struct MergedToken {
   int32_t row;
   int32_t partial;
-  int32_t cut_partials;
+  int32_t entry_partials;
   int32_t head_partials;
-  int32_t cuts;
+  int32_t entries;
+  int32_t span_entries;  // that are joined to a span first
 };
 
 // Of partials: maximum of the scores (in base 2) and sum of the weights. The sum is zero if the row
-// saw no key of the cut; its output is then not looked at.
+// saw no key of the entry, and so are its outputs then.
 struct PartialSums {
   float* outputs;  // [partials][head_dim], not normalised
   float* stats;    // [partials][2]

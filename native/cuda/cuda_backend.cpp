@@ -44,7 +44,7 @@ class CudaBackend final : public Backend {
     // The tensor cores of two generations need not add in the same order.
     return "cuda sm_" + std::to_string(device_.properties().compute_capability) + ", " +
            dtype_name(activation_dtype()) + ", " + linear_.description() + ", cuts of " +
-           std::to_string(kCutKeys) + " keys";
+           std::to_string(kCutKeys) + " keys, spans of " + std::to_string(kSpanCuts);
   }
   DType activation_dtype() const override { return element_.value_or(DType::kBF16); }
   DType kv_dtype(std::optional<DType> asked) const override {
@@ -121,7 +121,8 @@ class CudaBackend final : public Backend {
   }
 
   void configure_attention(const AttentionConfig& config) override {
-    attention_.emplace(device_, uploads_, config);
+    attention_.emplace(device_, uploads_, config,
+                       chosen_attention_kernel(device_.properties(), config.head_dim));
   }
   std::unique_ptr<AttentionPlan> make_attention_plan() override {
     return std::make_unique<CudaAttentionPlan>();

@@ -1,6 +1,7 @@
-// cuda_bench [--head-dim D] [--kv-heads H] [--group G] [--rounds R] [--case TEXT] [--short 1]
-//            [--limits 1]
+// cuda_bench [--head-dim D] [--kv-heads H] [--group G] [--kernel wgmma|plain] [--rounds R]
+//            [--case TEXT] [--short 1] [--limits 1]
 //
+// --case: attention of these cases alone. --kernel: of attention, instead of mma.sync's.
 // What the GPU's linear layers and attention reach, beside limits measured in the same run: the
 // bandwidth of a copy in device memory, and the fastest matrix product. The shapes are those of
 // Llama-3.1-8B unless said, in bf16, with random data. Contenders take turns in rounds and each
@@ -39,6 +40,7 @@ struct Options {
   bool limits_only = false;
   bool few = false;  // tiny shapes: that it runs, not how fast
   std::string only;
+  AttentionKernel kernel = AttentionKernel::kMma;
 };
 
 constexpr AttentionCase kCases[] = {
@@ -49,7 +51,9 @@ constexpr AttentionCase kCases[] = {
     {"final block 50 x 4K", 1, 50, 4096, 256},
     {"final block 50 x 4K, 100-token blocks", 1, 50, 4000, 100},
     {"final block 50 x 32K", 1, 50, 32768, 512},
+    {"final block 50 x 32K, 200-token blocks", 1, 50, 32600, 200},
     {"8 final blocks 50 x 32K", 8, 50, 32768, 512},
+    {"chunk of 512 behind 16K", 1, 512, 16384, 16384},
     {"decode 4K", 1, 1, 4096, 256},
     {"decode 32K", 1, 1, 32768, 512},
     {"64 decodes 4K", 64, 1, 4096, 256},
@@ -187,7 +191,7 @@ void bench_case(Device& device, const Options& options, const Limits& limits,
                 const AttentionCase& c) {
   const AttentionConfig config = llama_attention(options.kv_heads, options.group, options.head_dim);
   StepArena arena(device);
-  CudaAttention attention(device, arena, config);
+  CudaAttention attention(device, arena, config, options.kernel);
   const CaseStep made(c);
   const double bytes = 4.0 * options.kv_heads * options.head_dim * static_cast<double>(made.keys());
   const auto layers =
@@ -242,21 +246,25 @@ void bench(const Options& options) {
   } else {
     for (const AttentionCase& c : kCases) run(c);
   }
-  bench_linear(device, fast, own, limits, options);
+  if (options.only.empty()) bench_linear(device, fast, own, limits, options);
 }
 
 Options parse(int argc, char** argv) {
   Options options;
+  std::string kernel;
   parse_options(argc, argv,
                 {
                     {"--head-dim", set_integer(options.head_dim)},
                     {"--kv-heads", set_integer(options.kv_heads)},
                     {"--group", set_integer(options.group)},
                     {"--rounds", set_integer(options.rounds)},
+                    {"--kernel", set_text(kernel)},
                     {"--case", set_text(options.only)},
                     {"--limits", set_flag(options.limits_only)},
                     {"--short", set_flag(options.few)},
                 });
+  if (kernel == "wgmma") options.kernel = AttentionKernel::kWgmma;
+  if (kernel == "plain") options.kernel = AttentionKernel::kPlain;
   if (options.few) {
     options.rounds = 1;
     options.head_dim = 64;

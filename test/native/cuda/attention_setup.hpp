@@ -2,7 +2,6 @@
 // any schedule and with any kernel.
 #pragma once
 
-#include <memory>
 #include <vector>
 
 #include "attention_cases.hpp"
@@ -30,11 +29,12 @@ inline void round_tokens(AttentionCase& c) {
 // The case in the pages of a pool whose every byte was poison, in layer 1 of 2, on random pages.
 class AttentionSetup {
  public:
-  AttentionSetup(Device& device, const AttentionCase& c, uint64_t page_seed)
+  AttentionSetup(Device& device, const AttentionCase& c, uint64_t page_seed,
+                 AttentionKernel kernel = AttentionKernel::kMma)
       : device_(device),
         case_(c),
         arena_(device),
-        attention_(device, arena_, c.config),
+        attention_(device, arena_, c.config, kernel),
         pages_(c, page_seed),
         kv_(device, {2, c.config.num_kv_heads, c.config.head_dim, c.kv_dtype}, pages_.pages()) {
     const std::vector<unsigned char> poison(pool_bytes(), 0xff);  // NaN
@@ -43,23 +43,18 @@ class AttentionSetup {
   }
 
   // One step of these chunks: rope_store, then attention. Their rows, in order, densely.
-  std::vector<float> step(const std::vector<CaseChunk>& chunks, Mode mode = Mode::kAuto,
-                          AttentionKernel kernel = AttentionKernel::kMma) {
+  std::vector<float> step(const std::vector<CaseChunk>& chunks, Mode mode = Mode::kAuto) {
     const CaseStep step = make_step(case_, pages_, chunks);
     attention_.plan(step.step(), plan_, mode);
     const DeviceTensor qkv = to_device(step);
     attention_.rope_store(qkv.view(), plan_, {}, 1, kv_);
     const DeviceTensor out(device_, case_.kv_dtype, step.rows(), case_.cols(), case_.cols() + 8);
-    attention_.run(qkv.view().columns(0, case_.cols()), plan_, 1, kv_, case_.window, out.view(),
-                   kernel);
+    attention_.run(qkv.view().columns(0, case_.cols()), plan_, 1, kv_, case_.window, out.view());
     std::vector<float> rows = out.read();
     arena_.reset();
     return rows;
   }
-  std::vector<float> whole(Mode mode = Mode::kAuto,
-                           AttentionKernel kernel = AttentionKernel::kMma) {
-    return step(whole_case(case_), mode, kernel);
-  }
+  std::vector<float> whole(Mode mode = Mode::kAuto) { return step(whole_case(case_), mode); }
 
   // What the pages hold now, for k_at() and v_at().
   void read_pages() {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <optional>
 
 #include "attention_errors.hpp"
 #include "attention_setup.hpp"
@@ -25,9 +26,22 @@ using block_attention::test::Random;
 using block_attention::test::run_in_chunks;
 using block_attention::test::same_bits;
 
-constexpr AttentionKernel kKernels[] = {AttentionKernel::kMma, AttentionKernel::kPlain};
-
-class CudaAttentionTest : public DeviceTest {};
+class CudaAttentionTest : public DeviceTest {
+ protected:
+  std::vector<AttentionKernel> kernels(int32_t head_dim) {
+    std::vector<AttentionKernel> found;
+    for (const AttentionKernel kernel :
+         {AttentionKernel::kWgmma, AttentionKernel::kMma, AttentionKernel::kPlain}) {
+      if (has_attention_kernel(device().properties(), kernel, head_dim)) found.push_back(kernel);
+    }
+    return found;
+  }
+  std::vector<AttentionKernel> tensor_core_kernels(int32_t head_dim) {
+    std::vector<AttentionKernel> found = kernels(head_dim);
+    found.erase(std::remove(found.begin(), found.end(), AttentionKernel::kPlain), found.end());
+    return found;
+  }
+};
 
 int32_t pick(Random& random, const std::vector<int32_t>& from) {
   return from[static_cast<size_t>(random.between(0, static_cast<int64_t>(from.size()) - 1))];
@@ -55,6 +69,11 @@ AttentionCase random_case(Random& random, const Shape& shape) {
   }
   sizes.sequences = static_cast<int32_t>(random.between(1, 3));
   sizes.max_earlier = 3;
+  // Several spans.
+  if (random.chance(0.25)) {
+    sizes.max_earlier = 3 * kSpanCuts;
+    sizes.blocks = {pick(random, {1, 15, 16, 17, 64}), pick(random, {5, 40})};
+  }
   sizes.rows = {1, 1, 2, 5, 17, 40};
   sizes.local_begins = {0, 0, 5, 16, 50, kCutKeys - 3};
   sizes.q_scale = random.chance(0.3) ? 8.0f : 1.0f;
@@ -63,11 +82,36 @@ AttentionCase random_case(Random& random, const Shape& shape) {
   return c;
 }
 
+// Errors relative to a case's largest value, of each type: of many cases, since of few rows either
+// implementation may have the luck.
+class AverageErrors {
+ public:
+  void add(DType dtype, const AttentionErrors& errors) {
+    Sums& sums = dtype == DType::kBF16 ? bf16_ : f16_;
+    sums.ours += errors.ours.sum / errors.largest;
+    sums.plain += errors.plain.sum / errors.largest;
+    sums.allowed += static_cast<double>(errors.count) * 0x1p-22;
+  }
+  // At most twice those of a plain implementation, with next to nothing added.
+  void expect_accurate() const {
+    for (const Sums& sums : {bf16_, f16_}) EXPECT_LE(sums.ours, 2 * sums.plain + sums.allowed);
+  }
+
+ private:
+  struct Sums {
+    double ours = 0;
+    double plain = 0;
+    double allowed = 0;
+  };
+  Sums bf16_;
+  Sums f16_;
+};
+
 // Against float64. The rule: at most twice the error of a plain implementation that rounds the
 // rotated query, the weights and the result, plus two units of the type's rounding of the largest
-// value; and on average at most twice that error, with next to nothing added.
+// value.
 void expect_accurate(const AttentionCase& c, AttentionSetup& setup, const std::vector<float>& out,
-                     Random& random) {
+                     Random& random, AverageErrors& average) {
   setup.read_pages();
   const auto plain = [&](size_t s, int32_t row, int32_t head) {
     return plain_attention<double, true>(c, setup, s, row, head);
@@ -76,9 +120,7 @@ void expect_accurate(const AttentionCase& c, AttentionSetup& setup, const std::v
   EXPECT_LE(errors.ours.worst,
             2 * errors.plain.worst + 2 * unit_in_last_place(errors.largest, c.kv_dtype))
       << "plain " << errors.plain.worst;
-  EXPECT_LE(errors.ours.sum,
-            2 * errors.plain.sum + static_cast<double>(errors.count) * 0x1p-22 * errors.largest)
-      << "on average";
+  average.add(c.kv_dtype, errors);
 }
 
 std::vector<Shape> all_shapes() {
@@ -105,58 +147,64 @@ size_t random_plans(size_t shapes) {
 }
 
 TEST_F(CudaAttentionTest, EqualsThePlainFormulaInGlobalPositions) {
+  AverageErrors average;
   const std::vector<Shape> shapes = all_shapes();
   const size_t plans = random_plans(shapes.size());
   uint64_t seed = 300;
   for (size_t plan = 0; plan < plans; ++plan) {
     Random random(++seed);
-    const AttentionCase c = random_case(random, shapes[plan % shapes.size()]);
+    const Shape& shape = shapes[plan % shapes.size()];
+    const AttentionCase c = random_case(random, shape);
+    const std::vector<AttentionKernel> kernels = tensor_core_kernels(shape.head_dim);
+    const AttentionKernel kernel = kernels[plan / 2 % kernels.size()];
     SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << describe(c));
-    AttentionSetup setup(device(), c, seed);
+    AttentionSetup setup(device(), c, seed, kernel);
     const Mode mode = static_cast<Mode>(random.between(0, 2));
-    expect_accurate(c, setup, setup.whole(mode), random);
+    expect_accurate(c, setup, setup.whole(mode), random, average);
     if (HasFailure()) return;
   }
+  average.expect_accurate();
 }
 
 TEST_F(CudaAttentionTest, ThePlainKernelDoesToo) {
+  AverageErrors average;
   uint64_t seed = 400;
   for (const Shape& shape : {Shape{16, 1}, Shape{64, 3}, Shape{112, 2}, Shape{256, 2}}) {
     Random random(++seed);
     const AttentionCase c = random_case(random, shape);
     SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << describe(c));
-    AttentionSetup setup(device(), c, seed);
+    AttentionSetup setup(device(), c, seed, AttentionKernel::kPlain);
     const Mode mode = static_cast<Mode>(random.between(0, 2));
-    expect_accurate(c, setup, setup.whole(mode, AttentionKernel::kPlain), random);
+    expect_accurate(c, setup, setup.whole(mode), random, average);
     if (HasFailure()) return;
   }
+  average.expect_accurate();
 }
 
 // However a case is run, its rows have the bits of the first run.
 void expect_same_bits(Device& device, const AttentionCase& c, AttentionKernel kernel,
                       Random& random) {
-  AttentionSetup first(device, c, 1);
-  const std::vector<float> expected = first.whole(Mode::kFold, kernel);
-  ASSERT_TRUE(same_bits(first.whole(Mode::kSplit, kernel), expected)) << "split, same pages";
+  AttentionSetup first(device, c, 1, kernel);
+  const std::vector<float> expected = first.whole(Mode::kFold);
+  ASSERT_TRUE(same_bits(first.whole(Mode::kSplit), expected)) << "split, same pages";
 
-  AttentionSetup other(device, c, random.bits());
-  ASSERT_TRUE(same_bits(other.whole(Mode::kSplit, kernel), expected)) << "split, other pages";
-  ASSERT_TRUE(same_bits(other.whole(Mode::kAuto, kernel), expected)) << "as the plan likes";
+  AttentionSetup other(device, c, random.bits(), kernel);
+  ASSERT_TRUE(same_bits(other.whole(Mode::kSplit), expected)) << "split, other pages";
+  ASSERT_TRUE(same_bits(other.whole(Mode::kAuto), expected)) << "as the plan likes";
 
-  AttentionSetup alone(device, c, random.bits());
+  AttentionSetup alone(device, c, random.bits(), kernel);
   std::vector<float> joined;
   for (const CaseChunk& chunk : whole_case(c)) {
-    const std::vector<float> rows =
-        alone.step({chunk}, static_cast<Mode>(random.between(0, 2)), kernel);
+    const std::vector<float> rows = alone.step({chunk}, static_cast<Mode>(random.between(0, 2)));
     joined.insert(joined.end(), rows.begin(), rows.end());
   }
   ASSERT_TRUE(same_bits(joined, expected)) << "each sequence alone";
 
-  AttentionSetup chunked(device, c, random.bits());
+  AttentionSetup chunked(device, c, random.bits(), kernel);
   joined = run_in_chunks(
       c, random, [](int32_t left) { return (left + 2) / 3; },
       [&](const std::vector<CaseChunk>& chunks) {
-        return chunked.step(chunks, static_cast<Mode>(random.between(0, 2)), kernel);
+        return chunked.step(chunks, static_cast<Mode>(random.between(0, 2)));
       });
   ASSERT_TRUE(same_bits(joined, expected)) << "in chunks";
 }
@@ -168,8 +216,27 @@ TEST_F(CudaAttentionTest, HasTheSameBitsInEverySchedule) {
     Random random(++seed);
     const AttentionCase c = random_case(random, shape);
     SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << describe(c));
-    expect_same_bits(device(), c, AttentionKernel::kMma, random);
+    for (const AttentionKernel kernel : tensor_core_kernels(shape.head_dim)) {
+      expect_same_bits(device(), c, kernel, random);
+    }
     if (HasFailure()) return;
+  }
+}
+
+// On tensor cores by wgmma and by mma.sync.
+TEST_F(CudaAttentionTest, HasTheSameBitsByEitherInstruction) {
+  if (!has_attention_kernel(device().properties(), AttentionKernel::kWgmma, 64))
+    GTEST_SKIP() << device().properties().name << " has no wgmma";
+  uint64_t seed = 700;
+  for (const Shape& shape : {Shape{64, 1}, Shape{64, 4}, Shape{128, 4}, Shape{80, 3}, Shape{96, 16},
+                             Shape{128, 8}, Shape{128, 5}}) {
+    Random random(++seed);
+    AttentionCase c = random_case(random, shape);
+    SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << describe(c));
+    AttentionSetup by_wgmma(device(), c, seed, AttentionKernel::kWgmma);
+    AttentionSetup by_mma(device(), c, seed, AttentionKernel::kMma);
+    const Mode mode = static_cast<Mode>(random.between(0, 2));
+    ASSERT_TRUE(same_bits(by_wgmma.whole(mode), by_mma.whole(mode)));
   }
 }
 
@@ -186,10 +253,11 @@ TEST_F(CudaAttentionTest, ThePlainKernelHasTheSameBitsInEverySchedule) {
 
 // Several cuts per segment and several segments: what folds and merges differ in.
 TEST_F(CudaAttentionTest, FoldsCutsAsTheMergeDoes) {
-  for (const AttentionKernel kernel : kKernels) {
+  AverageErrors average;
+  for (const AttentionKernel kernel : kernels(64)) {
     Random random(21);
     AttentionCase c;
-    c.config = attention_config(1, 2, 32, 32);
+    c.config = attention_config(1, 2, 64, 64);
     c.kv_dtype = DType::kBF16;
     CaseSizes sizes;
     sizes.blocks = {2 * kCutKeys + 40, 70};
@@ -199,16 +267,50 @@ TEST_F(CudaAttentionTest, FoldsCutsAsTheMergeDoes) {
     sizes.q_scale = 4;
     fill_case(random, sizes, c);
     round_tokens(c);
-    AttentionSetup setup(device(), c, 21);
-    const std::vector<float> folded = setup.whole(Mode::kFold, kernel);
-    ASSERT_TRUE(same_bits(setup.whole(Mode::kSplit, kernel), folded));
+    AttentionSetup setup(device(), c, 21, kernel);
+    const std::vector<float> folded = setup.whole(Mode::kFold);
+    ASSERT_TRUE(same_bits(setup.whole(Mode::kSplit), folded));
     ASSERT_FALSE(setup.plan().tasks().splits().empty());
-    expect_accurate(c, setup, folded, random);
+    expect_accurate(c, setup, folded, random, average);
   }
+  average.expect_accurate();
+}
+
+// Spans end within a tile, and in other tiles, alone and beside sequences that use the same blocks.
+TEST_F(CudaAttentionTest, JoinsSpansAsTheMergeDoes) {
+  AverageErrors average;
+  for (const int32_t window : {0, 100}) {
+    std::vector<float> expected;
+    for (const AttentionKernel kernel : kernels(64)) {
+      Random random(24);
+      AttentionCase c;
+      c.config = attention_config(2, 3, 64, 64);
+      c.kv_dtype = DType::kBF16;
+      c.window = window;
+      CaseSizes sizes;
+      sizes.blocks = {20, 33, 16};
+      sizes.max_earlier = 4 * kSpanCuts;
+      sizes.sequences = 3;
+      sizes.rows = {2, 30};
+      fill_case(random, sizes, c);
+      round_tokens(c);
+      AttentionSetup setup(device(), c, 24, kernel);
+      const std::vector<float> folded = setup.whole(Mode::kFold);
+      ASSERT_GT(setup.plan().tiles().partials(), 0);
+      expect_accurate(c, setup, folded, random, average);
+      expect_same_bits(device(), c, kernel, random);
+      if (HasFailure()) return;
+      if (kernel == AttentionKernel::kPlain) continue;
+      if (expected.empty()) expected = folded;
+      ASSERT_TRUE(same_bits(folded, expected));
+    }
+  }
+  average.expect_accurate();
 }
 
 // A block that several sequences use at other offsets is read once, by one tile with rows of all.
 TEST_F(CudaAttentionTest, SequencesShareABlock) {
+  AverageErrors average;
   Random random(22);
   AttentionCase c;
   c.config = attention_config(2, 2, 64, 64);
@@ -226,17 +328,18 @@ TEST_F(CudaAttentionTest, SequencesShareABlock) {
     most = std::max(most, task.members);
   }
   EXPECT_GE(most, 5);
-  expect_accurate(c, setup, out, random);
+  expect_accurate(c, setup, out, random, average);
   ASSERT_TRUE(same_bits(setup.whole(Mode::kFold), out));
+  average.expect_accurate();
 }
 
 TEST_F(CudaAttentionTest, SharpAndFlatScoresStayFinite) {
-  for (const AttentionKernel kernel : kKernels) {
+  for (const AttentionKernel kernel : kernels(64)) {
     for (const float q_scale : {0.0f, 1e-20f, 1000.0f, 1e6f}) {
       SCOPED_TRACE(testing::Message() << "q scale " << q_scale);
       Random random(7);
       AttentionCase c;
-      c.config = attention_config(1, 2, 32, 32);
+      c.config = attention_config(1, 2, 64, 64);
       c.kv_dtype = DType::kBF16;
       CaseSizes sizes;
       sizes.blocks = {100};
@@ -244,15 +347,15 @@ TEST_F(CudaAttentionTest, SharpAndFlatScoresStayFinite) {
       sizes.q_scale = q_scale;
       fill_case(random, sizes, c);
       round_tokens(c);
-      AttentionSetup setup(device(), c, 7);
-      for (float x : setup.whole(Mode::kFold, kernel)) ASSERT_TRUE(std::isfinite(x));
+      AttentionSetup setup(device(), c, 7, kernel);
+      for (float x : setup.whole(Mode::kFold)) ASSERT_TRUE(std::isfinite(x));
     }
   }
 }
 
 // A NaN in q must not vanish behind the masks, and must not reach another row.
 TEST_F(CudaAttentionTest, ANanQueryGivesANanRowAndTouchesNoOther) {
-  for (const AttentionKernel kernel : kKernels) {
+  for (const AttentionKernel kernel : kernels(64)) {
     Random random(8);
     AttentionCase c;
     c.config = attention_config(1, 2, 64, 64);
@@ -262,13 +365,13 @@ TEST_F(CudaAttentionTest, ANanQueryGivesANanRowAndTouchesNoOther) {
     sizes.rows = {20};
     fill_case(random, sizes, c);
     round_tokens(c);
-    AttentionSetup clean(device(), c, 8);
-    const std::vector<float> expected = clean.whole(Mode::kFold, kernel);
+    AttentionSetup clean(device(), c, 8, kernel);
+    const std::vector<float> expected = clean.whole(Mode::kFold);
     CaseSequence& sequence = c.sequences[0];
     constexpr int32_t kRow = 7;
     sequence.own.qkv[static_cast<size_t>(sequence.local_begin + kRow) * c.qkv_cols() + 3] = kNan;
-    AttentionSetup setup(device(), c, 8);
-    const std::vector<float> out = setup.whole(Mode::kFold, kernel);
+    AttentionSetup setup(device(), c, 8, kernel);
+    const std::vector<float> out = setup.whole(Mode::kFold);
     for (int32_t row = 0; row < sequence.rows; ++row) {
       for (int32_t i = 0; i < c.cols(); ++i) {
         const auto at = static_cast<size_t>(row * c.cols() + i);
@@ -285,27 +388,27 @@ TEST_F(CudaAttentionTest, ANanQueryGivesANanRowAndTouchesNoOther) {
 // Rows see other steps of keys than their neighbours in a tile: those that they do not see must
 // leave them as they are, even where a value is NaN.
 TEST_F(CudaAttentionTest, UnseenStepsChangeNothing) {
-  for (const AttentionKernel kernel : kKernels) {
+  for (const AttentionKernel kernel : kernels(64)) {
     Random random(9);
     AttentionCase c;
-    c.config = attention_config(1, 1, 32, 32);
+    c.config = attention_config(1, 1, 64, 64);
     c.kv_dtype = DType::kBF16;
     CaseSizes sizes;
     sizes.rows = {150};
     fill_case(random, sizes, c);
     CaseSequence& sequence = c.sequences[0];
     for (int32_t token = 128; token < 150; ++token) {
-      for (int32_t dim = 0; dim < 32; ++dim) {
+      for (int32_t dim = 0; dim < 64; ++dim) {
         sequence.own.qkv[static_cast<size_t>(token) * c.qkv_cols() + 2 * c.cols() + dim] = kNan;
       }
     }
     round_tokens(c);
-    AttentionSetup setup(device(), c, 9);
-    const std::vector<float> together = setup.whole(Mode::kFold, kernel);
+    AttentionSetup setup(device(), c, 9, kernel);
+    const std::vector<float> together = setup.whole(Mode::kFold);
     std::vector<float> apart;
-    AttentionSetup other(device(), c, 10);
+    AttentionSetup other(device(), c, 10, kernel);
     for (int32_t row = 0; row < 128; row += 8) {
-      const std::vector<float> rows = other.step({{0, row, 8}}, Mode::kFold, kernel);
+      const std::vector<float> rows = other.step({{0, row, 8}}, Mode::kFold);
       apart.insert(apart.end(), rows.begin(), rows.end());
     }
     const std::vector<float> seeing(together.begin(), together.begin() + 128 * c.cols());
@@ -314,15 +417,44 @@ TEST_F(CudaAttentionTest, UnseenStepsChangeNothing) {
   }
 }
 
+// The same within a tile, and within the rows of a warpgroup: those before key 64 see nothing of
+// the step that begins there.
+TEST_F(CudaAttentionTest, UnseenStepsOfATileChangeNothing) {
+  constexpr int32_t kBegin = 40;
+  constexpr int32_t kRows = 64;
+  for (const AttentionKernel kernel : kernels(64)) {
+    Random random(12);
+    AttentionCase c;
+    c.config = attention_config(1, 1, 64, 64);
+    c.kv_dtype = DType::kBF16;
+    CaseSizes sizes;
+    sizes.rows = {kBegin + kRows};
+    fill_case(random, sizes, c);
+    CaseSequence& sequence = c.sequences[0];
+    for (int32_t dim = 0; dim < 64; ++dim) {
+      sequence.own
+          .qkv[static_cast<size_t>(kBegin + kRows - 1) * c.qkv_cols() + 2 * c.cols() + dim] = kNan;
+    }
+    round_tokens(c);
+    AttentionSetup setup(device(), c, 12, kernel);
+    AttentionSetup other(device(), c, 13, kernel);
+    for (AttentionSetup* each : {&setup, &other}) each->step({{0, 0, kBegin}}, Mode::kFold);
+    std::vector<float> together = setup.step({{0, kBegin, kRows}}, Mode::kFold);
+    together.resize((64 - kBegin) * c.cols());
+    for (const float x : together) ASSERT_TRUE(std::isfinite(x));
+    ASSERT_TRUE(same_bits(other.step({{0, kBegin, 64 - kBegin}}, Mode::kFold), together));
+  }
+}
+
 // The same of a cut: a tile joins it to all of its rows, a row alone never looks at it. Here the
 // outputs of the rows are -0 by then: values so small that the weights of later keys leave nothing
 // of them, and then -0.
 TEST_F(CudaAttentionTest, UnseenCutsChangeNothing) {
   constexpr int32_t kBefore = kCutKeys - 8;
-  for (const AttentionKernel kernel : kKernels) {
+  for (const AttentionKernel kernel : kernels(64)) {
     Random random(10);
     AttentionCase c;
-    c.config = attention_config(1, 1, 32, 2);
+    c.config = attention_config(1, 1, 64, 2);
     c.kv_dtype = DType::kBF16;
     CaseSizes sizes;
     sizes.blocks = {20};
@@ -344,12 +476,12 @@ TEST_F(CudaAttentionTest, UnseenCutsChangeNothing) {
       set(own, token, token < 64 ? 0.0f : 100.0f, token < 64 ? -1e-30f : -0.0f);
     }
     round_tokens(c);
-    AttentionSetup setup(device(), c, 10);
-    const std::vector<float> together = setup.whole(Mode::kFold, kernel);
+    AttentionSetup setup(device(), c, 10, kernel);
+    const std::vector<float> together = setup.whole(Mode::kFold);
     std::vector<float> apart;
-    AttentionSetup other(device(), c, 11);
+    AttentionSetup other(device(), c, 11, kernel);
     for (int32_t row = 0; row < 16; ++row) {
-      const std::vector<float> rows = other.step({{0, row, 1}}, Mode::kFold, kernel);
+      const std::vector<float> rows = other.step({{0, row, 1}}, Mode::kFold);
       apart.insert(apart.end(), rows.begin(), rows.end());
     }
     for (const float x : together) ASSERT_EQ(x, 0.0f);
@@ -384,6 +516,30 @@ TEST_F(CudaAttentionTest, RefusesShapesThatTheKernelsDoNotTake) {
   AttentionConfig uneven = attention_config(2, 1, 64, 64);
   uneven.num_heads = 3;
   EXPECT_EQ(code(uneven), ErrorCode::kUnsupported);
+}
+
+TEST_F(CudaAttentionTest, TakesTheKernelThatTheEnvironmentNames) {
+  DeviceProperties hopper = device().properties();
+  hopper.compute_capability = 90;
+  DeviceProperties ampere = hopper;
+  ampere.compute_capability = 80;
+  const auto chosen = [](const DeviceProperties& properties, const char* name) {
+    setenv("BLOCK_ATTENTION_CUDA_ATTENTION", name, 1);
+    std::optional<AttentionKernel> kernel;
+    try {
+      kernel = chosen_attention_kernel(properties, 128);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+    }
+    unsetenv("BLOCK_ATTENTION_CUDA_ATTENTION");
+    return kernel;
+  };
+  EXPECT_EQ(chosen_attention_kernel(hopper, 128), AttentionKernel::kMma);
+  EXPECT_EQ(chosen(hopper, ""), AttentionKernel::kMma);
+  EXPECT_EQ(chosen(ampere, "mma"), AttentionKernel::kMma);
+  EXPECT_EQ(chosen(hopper, "wgmma"), AttentionKernel::kWgmma);
+  EXPECT_EQ(chosen(ampere, "wgmma"), std::nullopt);
+  EXPECT_EQ(chosen(hopper, "plain"), std::nullopt);
 }
 
 TEST_F(CudaAttentionTest, RefusesViewsThatDoNotFit) {

@@ -64,12 +64,14 @@ void add_meetings(const AttentionTileList& list, const AttentionTile& tile,
     const AttentionToken& token = list.tokens()[static_cast<size_t>(tile.first_token + i)];
     ASSERT_LE(tile.lowest_rotation, token.rotation);
     ASSERT_GE(tile.highest_rotation, token.rotation);
+    int32_t segment_cut = tile.segment_cut;
     for (int32_t s = 0; s < tile.segments; ++s) {
       const AttentionSegment& segment =
           list.segments()[static_cast<size_t>(tile.first_segment + s)];
-      const int32_t first = tile.cut == kEveryCut ? 0 : tile.cut * kCutKeys;
+      const int32_t first = std::max(0, (tile.first_cut - segment_cut) * kCutKeys);
       const int32_t last =
-          tile.cut == kEveryCut ? segment.length : std::min(segment.length, first + kCutKeys);
+          std::min(segment.length, (tile.first_cut + tile.cuts - segment_cut) * kCutKeys);
+      segment_cut += (segment.length + kCutKeys - 1) / kCutKeys;
       for (int32_t key = first; key < last; ++key) {
         const PageId page = list.pages()[static_cast<size_t>(segment.first_page + key / 16)];
         meetings.insert({token.row, page, key % 16, segment.rotation + token.rotation - key});
@@ -83,21 +85,28 @@ void expect_merged(const AttentionTileList& list, int32_t group) {
   std::map<int64_t, int32_t> left;  // row by partial of kv head 0
   for (const auto* tiles : {&list.few(), &list.many()}) {
     for (const AttentionTile& tile : *tiles) {
-      if (tile.cut == kEveryCut) continue;
+      if (tile.entry_cuts == kEveryCut) continue;
+      ASSERT_EQ(tile.first_cut % tile.entry_cuts, 0);
+      const int32_t first_entry = tile.first_cut / tile.entry_cuts;
+      const int32_t end_entry =
+          (tile.first_cut + tile.cuts + tile.entry_cuts - 1) / tile.entry_cuts;
       for (int32_t i = 0; i < tile.tokens; ++i) {
         const AttentionToken& token = list.tokens()[static_cast<size_t>(tile.first_token + i)];
-        for (int32_t head = 0; head < group; ++head) {
-          const int64_t partial = token.partial + int64_t{tile.cut} * token.cut_partials + head;
-          ASSERT_TRUE(left.emplace(partial, token.row).second);
+        for (int32_t entry = first_entry; entry < end_entry; ++entry) {
+          for (int32_t head = 0; head < group; ++head) {
+            const int64_t partial = token.partial + int64_t{entry} * token.entry_partials + head;
+            ASSERT_LT(partial, list.partials());
+            ASSERT_TRUE(left.emplace(partial, token.row).second);
+          }
         }
       }
     }
   }
   size_t merged = 0;
   for (const MergedToken& token : list.merged()) {
-    for (int32_t cut = 0; cut < token.cuts; ++cut) {
+    for (int32_t entry = 0; entry < token.entries; ++entry) {
       for (int32_t head = 0; head < group; ++head) {
-        const auto found = left.find(token.partial + int64_t{cut} * token.cut_partials + head);
+        const auto found = left.find(token.partial + int64_t{entry} * token.entry_partials + head);
         ASSERT_NE(found, left.end());
         ASSERT_EQ(found->second, token.row);
         ++merged;
@@ -121,6 +130,11 @@ TEST(AttentionTileListTest, EveryRowMeetsEveryKeyOnce) {
     sizes.max_earlier = 2;
     sizes.rows = {1, 1, 3, 40};
     sizes.local_begins = {0, 7};
+    // Several spans.
+    if (seed % 3 == 0) {
+      sizes.max_earlier = 14;
+      sizes.rows = {1, 3, 17};
+    }
     fill_case(random, sizes, c);
     const CasePages pages(c, seed);
     const CaseStep step = make_step(c, pages, whole_case(c));
@@ -130,7 +144,11 @@ TEST(AttentionTileListTest, EveryRowMeetsEveryKeyOnce) {
          {AttentionTasks::Mode::kAuto, AttentionTasks::Mode::kFold, AttentionTasks::Mode::kSplit}) {
       AttentionTasks tasks;
       tasks.build(step.step(), limits(group, rows), mode);
-      list.build(tasks, group, rows);
+      list.build(tasks, {.kv_heads = 1,
+                         .group = group,
+                         .rows = rows,
+                         .few_workers = static_cast<int32_t>(random.between(1, 40)),
+                         .many_workers = static_cast<int32_t>(random.between(1, 40))});
       std::multiset<Meeting> meetings;
       for (const AttentionTile& tile : list.few()) {
         ASSERT_LE(tile.tokens * group, rows.few);

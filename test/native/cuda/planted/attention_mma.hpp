@@ -1,31 +1,15 @@
-// Runs attention with the kernel of the namespace PLANTED: many rows and few, with and without a
-// window, each in a fold and in splits, which must have the same bits, and against float64.
-#include <algorithm>
-#include <cmath>
-#include <string>
-#include <vector>
-
-#include "attention_setup.hpp"
+// Runs attention with the mma.sync kernel of the namespace PLANTED.
 #include "cuda/attention_launch.cuh"
-#include "planted/attention_launcher.hpp"
+#include "planted/attention_case.hpp"
 
 namespace block_attention::cuda::PLANTED {
 namespace {
-
-using test::AttentionCase;
-using test::AttentionSetup;
-using test::Mode;
 
 template <typename Shape>
 void launch_tiles(Device& device, AttentionArguments arguments, const AttentionTile* tiles,
                   int32_t count) {
   arguments.tiles = tiles;
-  launch<attention_mma_kernel<Bf16, Shape>>(
-      device,
-      {.grid = {static_cast<uint32_t>(count * arguments.kv_heads)},
-       .threads = Shape::kThreads,
-       .shared_bytes = Shape::kSharedBytes},
-      arguments);
+  launch<attention_mma_kernel<Bf16, Shape>>(device, tile_grid<Shape>(arguments, count), arguments);
 }
 
 void launch_planted(Device& device, const AttentionLaunch& step) {
@@ -34,65 +18,9 @@ void launch_planted(Device& device, const AttentionLaunch& step) {
   launch_merge<Bf16>(device, step.arguments, step.merged);
 }
 
-AttentionCase make_case(block_attention::test::Random& random, int32_t rows, int32_t window) {
-  AttentionCase c;
-  // Dims of a padded head; rows of a tile that are no tokens.
-  c.config = block_attention::test::attention_config(2, 3, 48, 48);
-  c.kv_dtype = DType::kBF16;
-  c.window = window;
-  block_attention::test::CaseSizes sizes;
-  sizes.blocks = {70, kCutKeys + 20, 130};
-  sizes.sequences = 2;
-  sizes.max_earlier = 3;
-  sizes.rows = {rows};
-  sizes.local_begins = {5};
-  block_attention::test::fill_case(random, sizes, c);
-  test::round_tokens(c);
-  return c;
-}
-
-std::string run_case(Device& device, const AttentionCase& c) {
-  AttentionSetup setup(device, c, 7);
-  const std::vector<float> fold = setup.whole(Mode::kFold);
-  const std::vector<float> split = setup.whole(Mode::kSplit);
-  setup.read_pages();
-  int64_t first_row = 0;
-  double error = 0;
-  double plain_error = 0;
-  double largest = 0;
-  for (size_t s = 0; s < c.sequences.size(); ++s) {
-    for (int32_t row = 0; row < c.sequences[s].rows; row += 3) {
-      const int32_t head = (row / 3) % c.config.num_heads;
-      const auto expected = block_attention::test::plain_attention<double>(c, setup, s, row, head);
-      const auto plain =
-          block_attention::test::plain_attention<double, true>(c, setup, s, row, head);
-      const float* got =
-          fold.data() + (first_row + row) * c.cols() + int64_t{head} * c.config.head_dim;
-      for (size_t i = 0; i < expected.size(); ++i) {
-        if (std::isnan(got[i])) return "wrong value: NaN";
-        error = std::max(error, std::abs(double{got[i]} - expected[i]));
-        plain_error = std::max(plain_error, std::abs(plain[i] - expected[i]));
-        largest = std::max(largest, std::abs(expected[i]));
-      }
-    }
-    first_row += c.sequences[s].rows;
-  }
-  const double allowed = 2 * plain_error + 2 * test::unit_in_last_place(largest, DType::kBF16);
-  if (error > allowed) return "wrong value: off by " + std::to_string(error);
-  if (!block_attention::test::same_bits(fold, split)) return "other bits in splits";
-  return "";
-}
-
 std::string run(Device& device) {
   test::attention_launcher = launch_planted;
-  block_attention::test::Random random(233);
-  for (const int32_t rows : {1, 29}) {
-    for (const int32_t window : {0, 40}) {
-      const std::string said = run_case(device, make_case(random, rows, window));
-      if (!said.empty()) return said;
-    }
-  }
-  return "";
+  return test::run_planted(device, AttentionKernel::kMma, 48);
 }
 
 }  // namespace
