@@ -2,9 +2,10 @@
 // that `build/pack/run.sh test` or `run.sh bench ...` works on an x86-64 machine with a GPU that has no Node.
 // With nvcc, the addon in the pack has the CUDA backend.
 //   npm run pack:gpu
-import { cpSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
+import { currentCommit } from '../bench/common/record.mjs';
 import { packageFolders } from './pack/packages.mjs';
 import { outputOf, root, runMain, runStep, SetupError } from './setup/process.mjs';
 import { ensureReady } from './setup.mjs';
@@ -67,12 +68,15 @@ await runMain(async () => {
   mkdirSync(`${stage}/runtime`);
   for (const library of nodeLibraries())
     cpSync(library, join(stage, 'runtime', library.split('/').at(-1) ?? ''), { dereference: true });
+  writeFileSync(`${stage}/runtime/commit`, currentCommit());
   cpSync(process.execPath, `${stage}/runtime/node`, { dereference: true });
   if (cuda) {
     cpSync(`${root}${cudaFolder}/addon/block_attention.node`, `${stage}/build/Release/block_attention.node`);
     for (const program of programs) cpSync(`${root}${cudaFolder}/${program}`, `${stage}/runtime/${program}`);
   }
-  await runStep('packing', 'tar', ['-C', stage, '-I', 'xz -T0 -6', '-cf', `${pack}/project.tar.xz`, '.']);
+  // The kernels are in the addon and in each program: a dictionary that holds all of them.
+  const xz = 'xz --lzma2=preset=9,dict=192MiB';
+  await runStep('packing', 'tar', ['-C', stage, '-I', xz, '-cf', `${pack}/project.tar.xz`, '.']);
   rmSync(stage, { recursive: true });
   cpSync(`${root}scripts/pack/run.sh`, `${pack}/run.sh`);
   const { size } = statSync(`${pack}/project.tar.xz`);

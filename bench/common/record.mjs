@@ -20,7 +20,7 @@ import { UsageError } from './arguments.mjs';
  * @typedef {object} Record
  * @property {string} benchmark
  * @property {string} date ISO 8601
- * @property {string} commit '' outside a checkout; with "+" if the checkout has changes
+ * @property {string} commit '' outside a checkout or a pack; with "+" if the checkout has changes
  * @property {Machine} machine
  * @property {import('./subject.mjs').Subject | undefined} subject undefined: no model was involved
  * @property {number} seed of the random tokens
@@ -48,7 +48,10 @@ export function describeMachine() {
  */
 export const isBusy = (load, cores) => load > 1.25 * cores;
 
+/** $BLOCK_ATTENTION_COMMIT, which a pack sets (scripts/pack/run.sh), or else the checkout's. */
 export function currentCommit() {
+  const { BLOCK_ATTENTION_COMMIT: packed } = process.env;
+  if (packed) return packed;
   const cwd = fileURLToPath(new URL('../..', import.meta.url));
   try {
     /** @param {readonly string[]} args */

@@ -23,9 +23,11 @@ fi
 cd "$folder"
 PATH="$folder/runtime:$PATH"
 LD_LIBRARY_PATH="$folder/runtime${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+# Of what was packed, for records of benchmarks.
+BLOCK_ATTENTION_COMMIT=$(cat runtime/commit)
 # What bench/kernels runs instead of building it.
 BLOCK_ATTENTION_PROGRAMS="$folder/runtime"
-export PATH LD_LIBRARY_PATH BLOCK_ATTENTION_PROGRAMS
+export PATH LD_LIBRARY_PATH BLOCK_ATTENTION_PROGRAMS BLOCK_ATTENTION_COMMIT
 command=${1:-test}
 [ $# -eq 0 ] || shift
 case $command in
