@@ -14,7 +14,8 @@ import { number, tokenCount } from '../common/format.mjs';
 const OTHER = 'other';
 
 /**
- * @param {readonly { promptTokens: number, step: StepRow }[]} columns
+ * @param {readonly { promptTokens: number, ttft: number, step: StepRow }[]} columns
+ *   ttft: ms to the first token of an engine that takes no times, the median
  * @returns {Table}
  */
 export function stepTable(columns) {
@@ -23,6 +24,7 @@ export function stepTable(columns) {
   const { limits } = first.step;
   /** @param {string} name @param {(step: StepRow) => string} cell */
   const line = (name, cell) => [name, '', ...columns.map(({ step }) => cell(step))];
+  const unprofiled = columns.map(({ ttft, step: { ops } }) => ratio(ttft, floor(ops)));
   const ops = first.step.ops.filter(({ op }) => op !== OTHER);
   return {
     title: 'A warm request op by op, ms / floor',
@@ -40,9 +42,10 @@ export function stepTable(columns) {
       line('first token', ({ firstToken }) => number(firstToken)),
       line('first token / floor', ({ firstToken, ops }) => ratio(firstToken, floor(ops))),
       line('sum / floor', ({ ops }) => ratio(time(ops.filter(({ op }) => op !== OTHER)), floor(ops))),
+      ['taking no times: first token / floor', '', ...unprofiled],
     ],
     notes: [
-      'Of the round of the median, by an engine that takes times.',
+      'Of the round of the median, by an engine that takes times, which costs some; the last line is of one that does not.',
       limits === undefined
         ? 'No floors: the program that measures the limits of the machine is not here.'
         : `Floor: bytes at ${number(limits.readGBs)} GB/s or operations at ${number(limits.gflops.f32)} (float32), ${number(limits.gflops.bf16)} (bf16) or ${number(limits.gflops.int8)} (int8) GFLOP/s, measured in this run (of an exponential of attention four multiply-adds of float32); weights and pages come from memory, activations from the caches.`,

@@ -39,8 +39,8 @@ export function ttftTables(rows) {
       paper: paper.rows.find((row) => row.promptTokens === promptTokens),
     };
   });
-  const steps = rows.flatMap(({ promptTokens, step }) =>
-    step === undefined ? [] : [{ promptTokens, step }],
+  const steps = rows.flatMap(({ promptTokens, ttft, step }) =>
+    step === undefined ? [] : [{ promptTokens, ttft: ttft.median, step }],
   );
   return [
     times(prompts),

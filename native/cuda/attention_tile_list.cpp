@@ -15,19 +15,20 @@ int32_t ceil_div(int32_t a, int32_t b) { return (a + b - 1) / b; }
 }  // namespace
 
 void AttentionTileList::Kind::clear() {
-  tiles.clear();
+  added.clear();
   keys.clear();
   total = 0;
 }
 
 void AttentionTileList::Kind::sort(std::vector<int32_t>& order) {
-  order.resize(tiles.size());
+  order.resize(added.size());
   std::iota(order.begin(), order.end(), 0);
   const auto keys_of = [this](int32_t i) { return keys[static_cast<size_t>(i)]; };
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int32_t a, int32_t b) { return keys_of(a) > keys_of(b); });
-  const std::vector<AttentionTile> unsorted = tiles;
-  for (size_t i = 0; i < order.size(); ++i) tiles[i] = unsorted[static_cast<size_t>(order[i])];
+  std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return keys_of(a) != keys_of(b) ? keys_of(a) > keys_of(b) : a < b;
+  });
+  tiles.clear();
+  for (const int32_t i : order) tiles.push_back(added[static_cast<size_t>(i)]);
 }
 
 void AttentionTileList::build(const AttentionTasks& tasks, const TileLimits& limits) {
@@ -277,7 +278,7 @@ void AttentionTileList::add(const AttentionTile& tile, double keys) {
     added.highest_rotation = std::max(added.highest_rotation, token(i).rotation);
   }
   Kind& kind = kind_of(tile.tokens);
-  kind.tiles.push_back(added);
+  kind.added.push_back(added);
   kind.keys.push_back(keys);
 }
 

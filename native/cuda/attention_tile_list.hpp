@@ -44,9 +44,10 @@ class AttentionTileList {
  private:
   // Tiles of a kind, and the keys that each looks at.
   struct Kind {
-    std::vector<AttentionTile> tiles;
-    std::vector<double> keys;
-    double total = 0;  // keys of all tiles, before they are cut into runs
+    std::vector<AttentionTile> tiles;  // sorted in the end
+    std::vector<AttentionTile> added;
+    std::vector<double> keys;  // of those added
+    double total = 0;          // of all tiles, before they are cut into runs
     int32_t workers = 1;
 
     void clear();

@@ -4,6 +4,7 @@
 #   ./run.sh bench NAME [options]           a benchmark, e.g. bench ttft --device cuda
 #   ./run.sh sanitize [arguments]            the C++ tests under compute-sanitizer, tool by tool
 #   ./run.sh plans [N]                       N random plans of attention (10000 unless said)
+#   ./run.sh check                           for a new card: its instructions, then all of the above
 #   ./run.sh node FILE [arguments]          anything else
 # Unpacks itself once, beside itself or to $BLOCK_ATTENTION_FOLDER. The exit code is that of what ran.
 set -eu
@@ -28,33 +29,77 @@ BLOCK_ATTENTION_COMMIT=$(cat runtime/commit)
 # What bench/kernels runs instead of building it.
 BLOCK_ATTENTION_PROGRAMS="$folder/runtime"
 export PATH LD_LIBRARY_PATH BLOCK_ATTENTION_PROGRAMS BLOCK_ATTENTION_COMMIT
+
+# Calls its arguments in as many processes as there are cores, 12 at most: number $shard of $shards. Prints what they said.
+in_shards() {
+  shards=$(nproc 2>/dev/null || echo 4)
+  [ "$shards" -le 12 ] || shards=12
+  rm -rf shards
+  mkdir shards
+  pids=
+  shard=0
+  while [ "$shard" -lt "$shards" ]; do
+    "$@" >"shards/$shard" 2>&1 &
+    pids="$pids $!"
+    shard=$((shard + 1))
+  done
+  status=0
+  for pid in $pids; do
+    wait "$pid" || status=1
+  done
+  cat shards/*
+  return $status
+}
+
+gpu_tests() {
+  GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard "$@" --gtest_brief=1
+}
+
+random_plans() {
+  first=$((shard * plans / shards))
+  BLOCK_ATTENTION_FIRST_PLAN=$first BLOCK_ATTENTION_RANDOM_PLANS=$(((shard + 1) * plans / shards - first)) \
+    runtime/cuda_tests --gtest_brief=1 --gtest_filter='*EqualsThePlainFormula*'
+}
+
+test_all() {
+  failed=0
+  [ ! -x runtime/cuda_tests ] || in_shards gpu_tests runtime/cuda_tests || failed=1
+  # Those left out read the 540 MB of real tokenizers, which are not in the pack.
+  node node_modules/vitest/vitest.mjs run --exclude '**/vocabularies.test.ts' --exclude '**/chat-format.test.ts' "$@" ||
+    failed=1
+  return $failed
+}
+
+sanitize() {
+  failed=0
+  for tool in memcheck racecheck initcheck; do
+    in_shards gpu_tests compute-sanitizer --tool "$tool" --error-exitcode 1 runtime/cuda_tests "$@" || failed=1
+  done
+  return $failed
+}
+
 command=${1:-test}
 [ $# -eq 0 ] || shift
 case $command in
-  test)
-    failed=0
-    for program in cuda_tests; do
-      [ ! -x "runtime/$program" ] || "runtime/$program" --gtest_brief=1 || failed=1
-    done
-    # Those left out read the 540 MB of real tokenizers, which are not in the pack.
-    node node_modules/vitest/vitest.mjs run --exclude '**/vocabularies.test.ts' --exclude '**/chat-format.test.ts' "$@" ||
-      failed=1
-    exit $failed
-    ;;
-  sanitize)
-    failed=0
-    for tool in memcheck racecheck initcheck; do
-      compute-sanitizer --tool "$tool" --error-exitcode 1 runtime/cuda_tests --gtest_brief=1 "$@" || failed=1
-    done
-    exit $failed
-    ;;
+  test) test_all "$@" ;;
+  sanitize) sanitize "$@" ;;
   plans)
-    BLOCK_ATTENTION_RANDOM_PLANS=${1:-10000} exec runtime/cuda_tests --gtest_filter='*EqualsThePlainFormula*'
+    plans=${1:-10000}
+    in_shards random_plans
+    ;;
+  check)
+    runtime/cuda_tests --gtest_brief=1 --gtest_filter='*Primitives*'
+    failed=0
+    test_all || failed=1
+    sanitize || failed=1
+    plans=10000
+    in_shards random_plans || failed=1
+    exit $failed
     ;;
   bench) exec node bench/main.mjs "$@" ;;
   node) exec node "$@" ;;
   *)
-    sed -n '2,8p' "$here/run.sh" >&2
+    sed -n '2,9p' "$here/run.sh" >&2
     exit 2
     ;;
 esac

@@ -146,7 +146,7 @@ it('prints them beside their floors', () => {
     ],
     limits: { readGBs: 20, gflops: { f32: 200, bf16: 400, int8: 800 } },
   };
-  const table = stepTable([{ promptTokens: 512, step }]);
+  const table = stepTable([{ promptTokens: 512, ttft: 9, step }]);
   expect(table.columns).toEqual(['op', 'calls', '512']);
   expect(table.rows).toEqual([
     ['qkv', '30', '4.00 / 2.00'],
@@ -158,6 +158,7 @@ it('prints them beside their floors', () => {
     ['first token', '', '10.0'],
     ['first token / floor', '', '5.00x'],
     ['sum / floor', '', '3.50x'],
+    ['taking no times: first token / floor', '', '4.50x'],
   ]);
   expect(table.notes?.join(' ')).toMatch(
     /20.0 GB\/s .* 200 \(float32\), 400 \(bf16\) or 800 \(int8\) GFLOP\/s/,
@@ -165,7 +166,8 @@ it('prints them beside their floors', () => {
 
   // Without the program that measures the limits.
   const ops = step.ops.map((op) => ({ ...op, floor: 0 }));
-  const bare = stepTable([{ promptTokens: 512, step: { ...step, ops, limits: undefined } }]);
-  expect(bare.rows.at(-1)).toEqual(['sum / floor', '', '-']);
+  const bare = stepTable([{ promptTokens: 512, ttft: 9, step: { ...step, ops, limits: undefined } }]);
+  expect(bare.rows.at(-2)).toEqual(['sum / floor', '', '-']);
+  expect(bare.rows.at(-1)?.at(-1)).toBe('-');
   expect(bare.notes?.join(' ')).toMatch(/No floors/);
 });
