@@ -83,15 +83,18 @@ void Forward::run(const Step& step, std::span<const int32_t> output_sequences,
       // From here on only the rows whose logits are wanted matter: a block's KV states are
       // complete.
       if (output_sequences.empty()) return;
-      backend_.plan_attention(output_step(step, output_sequences), *output_plan_);
-      plan = output_plan_.get();
-      rows = static_cast<int64_t>(output_rows_.size());
-      const Tensor output_q = activation(output_qkv_, rows, config_.q_size());
-      const Tensor output_residual = floats(output_residual_, rows, config_.hidden_size);
-      backend_.gather_rows(q, output_rows_, output_q);
-      backend_.gather_rows(residual, output_rows_, output_residual);
-      q = output_q;
-      residual = output_residual;
+      // When all decode, these are all rows, in order.
+      if (static_cast<int64_t>(output_sequences.size()) < rows) {
+        backend_.plan_attention(output_step(step, output_sequences), *output_plan_);
+        plan = output_plan_.get();
+        rows = static_cast<int64_t>(output_rows_.size());
+        const Tensor output_q = activation(output_qkv_, rows, config_.q_size());
+        const Tensor output_residual = floats(output_residual_, rows, config_.hidden_size);
+        backend_.gather_rows(q, output_rows_, output_q);
+        backend_.gather_rows(residual, output_rows_, output_residual);
+        q = output_q;
+        residual = output_residual;
+      }
     }
 
     const Tensor attended = activation(attention_, rows, config_.q_size());
