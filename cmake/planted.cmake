@@ -140,22 +140,22 @@ plant_bug(rms_norm misaligned_rows "misaligned" rms_norm.cu
 
 plant_bug(attention_mma none "" "" "" "")
 plant_bug(attention_mma no_barrier_in_the_loop "race|still writing|nobody wrote" attention_mma.cuh
-[[      loader.await();
+[[      loader.await(slot);
       syncthreads();
 ]]
-[[      loader.await();
+[[      loader.await(slot);
 ]])
 plant_bug(attention_mma wait_one_too_short "still writing" attention_mma.cuh
   "cp_async_wait<Shape::kSlots - 2>();" "cp_async_wait<Shape::kSlots - 1>();")
 plant_bug(attention_mma one_slot_too_many_ahead "race|still writing" attention_mma.cuh
   "for (int i = 0; i + 1 < Shape::kSlots; ++i) loader" "for (int i = 0; i < Shape::kSlots; ++i) loader")
 plant_bug(attention_mma slot_filled_too_early "race|still writing" attention_mma.cuh
-[[      loader.await();
+[[      loader.await(slot);
       syncthreads();
       loader.load(arguments, tile);
 ]]
 [[      loader.load(arguments, tile);
-      loader.await();
+      loader.await(slot);
       syncthreads();
 ]])
 plant_bug(attention_mma keys_behind_the_last "wrong value" attention_mma.cuh
@@ -192,17 +192,15 @@ plant_bug(attention_mma segments_of_one_cut "other bits|wrong value" attention_m
   "new_cut = walk.over() || walk.segment != segment || walk.cut() != cut;"
   "new_cut = walk.over() || walk.cut() / 8 != cut / 8;")
 plant_bug(attention_mma entries_of_one_span "other bits|wrong value" attention_rows.cuh
-[[    }
-    clear_entry();
-  }
-]]
-[[    }
-  }
-]])
+[[    clear_entry();
+    // What one lane]]
+[[    // What one lane]])
+plant_bug(attention_mma entries_not_joined "other bits|wrong value" attention_rows.cuh
+  "const bool joins = results_wanted && entry > 0;" "const bool joins = false;")
 plant_bug(attention_mma rotation_of_the_segment_alone "wrong value|other bits" attention_rows.cuh
   "    rotation += ldg(&token->rotation);\n" "")
 plant_bug(attention_mma rows_beyond_the_last_stored "race|wrong value|out of bounds" attention_rows.cuh
-  "      if (row >= rows) continue;\n" "")
+  "      if (!exists) continue;\n" "")
 
 # ---- attention_wgmma
 
@@ -236,7 +234,7 @@ plant_bug(attention_wgmma queries_not_fenced "no fence_proxy_async" attention_wg
 [[    sync_group();
 ]])
 plant_bug(attention_wgmma registers_not_fenced "wgmma without wgmma_fence" attention_wgmma.cuh
-[[    wgmma_fence();
+[[    wgmma_fence(sums);
 #pragma unroll
     for (int k = 0; k < kDimSteps; ++k) {]]
 [[#pragma unroll
@@ -245,7 +243,7 @@ plant_bug(attention_wgmma scores_read_too_early "accumulator|wgmma" attention_wg
 [[k > 0);
     }
     wgmma_commit();
-    wgmma_wait<0>();
+    wgmma_wait<0>(sums);
 ]]
 [[k > 0);
     }
@@ -272,7 +270,7 @@ plant_bug(attention_wgmma values_whole_to_the_end "wrong value" attention_key_bo
 plant_bug(attention_wgmma bytes_of_one_panel "race|still writing|wrong value|not waited for|bytes" attention_key_boxes.cuh
   "static_cast<uint32_t>(pages * kPanels) * kBoxBytes" "static_cast<uint32_t>(pages) * kBoxBytes")
 plant_bug(attention_wgmma keys_for_values "wrong value" attention_key_boxes.cuh
-  "(values ? value_rows : 0)" "0")
+  "(values ? kPageTokens : 0)" "0")
 
 # ---- copy_pages
 

@@ -18,6 +18,7 @@ namespace {
 // them would balance better, they would lose to their beginnings.
 constexpr int32_t kFewBlocks = 5;
 constexpr int32_t kManyBlocks = 2;
+constexpr int32_t kMaxSharedRows = 32;
 
 AttentionConfig checked(AttentionConfig config) {
   const int32_t head_dim = config.head_dim;
@@ -113,7 +114,7 @@ AttentionPlanLimits CudaAttention::limits() const {
       .max_fold_rows = rows.many,
       // A tile takes as long whether it is full or not.
       .min_fold_rows = rows.many,
-      .max_shared_rows = 32,
+      .max_shared_rows = kMaxSharedRows,
       .max_split_rows = 512,
       .merge_rows = rows.many,
       // About 400 TFLOP/s against 4 TB/s: reading a key takes as long as 100 rows with it if it
@@ -130,6 +131,7 @@ void CudaAttention::plan(const Step& step, CudaAttentionPlan& plan, AttentionTas
   plan.tiles_.build(plan.tasks_, {.kv_heads = config_.num_kv_heads,
                                   .group = group_,
                                   .rows = attention_tile_rows(kernel_, config_.head_dim),
+                                  .max_shared_rows = kMaxSharedRows,
                                   .few_workers = multiprocessors * kFewBlocks,
                                   .many_workers = multiprocessors * kManyBlocks});
   plan.places_.clear();

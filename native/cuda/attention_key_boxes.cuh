@@ -18,7 +18,6 @@ struct KeyBoxes {
   const TensorMap* map;
   int first_row;  // of the matrix: slot 0 of page 0's keys of this layer and head
   int page_rows;
-  int value_rows;  // from a key to its value
   int kv_head;
 
   static constexpr int kPages = Shape::kKeys / kPageTokens;
@@ -30,18 +29,18 @@ struct KeyBoxes {
     const int row_bytes = arguments.head_dim * 2;
     KeyBoxes boxes;
     boxes.map = map;
-    // Less than 2^31 (attention.cpp sees to that).
+    // Less than 2^31: rows of 64 dims would be 256 GB.
     boxes.first_row =
         static_cast<int>((arguments.layer * kv.layer_bytes + kv_head * kv.head_bytes) / row_bytes);
     boxes.page_rows = static_cast<int>(kv.page_bytes / row_bytes);
-    boxes.value_rows = kPageTokens;
     boxes.kv_head = kv_head;
     return boxes;
   }
 
   // Puts the keys or values of a step on their way to `slot`; the phase of the barrier `full`,
   // which counts one arrival, ends when they are there. Behind the last key there are zeros among
-  // the values, since 0 x NaN would be NaN, and among the keys what the page holds there.
+  // the values, since 0 x NaN would be NaN, and among the keys what the page holds there, or zeros
+  // where there is no page.
   DEVICE_FN void load(const AttentionArguments& arguments, const KeyWalk<Shape::kKeys>& walk,
                       bool values, uint32_t slot, uint32_t full) const {
     const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -57,7 +56,7 @@ struct KeyBoxes {
     }
     syncwarp();
     if (lane >= pages) return;
-    const int row = first_row + page * page_rows + (values ? value_rows : 0);
+    const int row = first_row + page * page_rows + (values ? kPageTokens : 0);
 #pragma unroll
     for (int panel = 0; panel < kPanels; ++panel) {
       tma_load_2d(

@@ -33,8 +33,7 @@ struct AttentionMmaTable<true, 256> : AttentionMmaShape<256, 1, 6, 1> {};
 template <>
 struct AttentionMmaTable<false, 256> : AttentionMmaShape<256, 2, 6, 1> {};
 
-// Few rows on Hopper: bulk copies leave the warp to its products, so that more blocks with shorter
-// rings have as many bytes on their way.
+// Few rows on Hopper: bulk copies leave the warp to its products.
 template <int kDim>
 struct AttentionBulkMmaTable;
 template <>

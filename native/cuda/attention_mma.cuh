@@ -92,8 +92,8 @@ struct KeyCopies {
     cp_async_commit();
   }
 
-  // Waits for the part that is read next, of which this thread's copies are then there.
-  DEVICE_FN void await() { cp_async_wait<Shape::kSlots - 2>(); }
+  // Waits for the part at `from`, of which this thread's copies are then there.
+  DEVICE_FN void await(const RingPlace<Shape>& /*from*/) { cp_async_wait<Shape::kSlots - 2>(); }
   DEVICE_FN void finish() { cp_async_wait<0>(); }
 };
 
@@ -104,7 +104,6 @@ struct KeyBulkCopies {
   KeyWalk<Shape::kKeys> walk;
   bool values;
   RingPlace<Shape> to;
-  RingPlace<Shape> from;
 
   DEVICE_FN static KeyBulkCopies begin(const AttentionArguments& arguments,
                                        const AttentionTile* tile, int kv_head, uint32_t ring,
@@ -113,7 +112,7 @@ struct KeyBulkCopies {
     loader.boxes = KeyBoxes<Shape>::begin(arguments, kv_head, map);
     loader.walk = KeyWalk<Shape::kKeys>::begin(arguments, tile);
     loader.values = false;
-    loader.to = loader.from = RingPlace<Shape>::begin(ring);
+    loader.to = RingPlace<Shape>::begin(ring);
     return loader;
   }
 
@@ -125,10 +124,7 @@ struct KeyBulkCopies {
     to.advance();
   }
 
-  DEVICE_FN void await() {
-    mbar_wait(barrier_of(from), from.turn);
-    from.advance();
-  }
+  DEVICE_FN void await(const RingPlace<Shape>& from) { mbar_wait(barrier_of(from), from.turn); }
   DEVICE_FN void finish() {}
 
   DEVICE_FN static uint32_t barrier_of(const RingPlace<Shape>& place) {
@@ -260,7 +256,7 @@ struct MmaTile {
     auto slot = RingPlace<Shape>::begin(ring);
     // The slot before the one that is read is free.
     const auto advance = [&] {
-      loader.await();
+      loader.await(slot);
       syncthreads();
       loader.load(arguments, tile);
     };

@@ -123,21 +123,32 @@ struct PlainRow {
     clear_cut();
   }
 
-  // As results at `out`, or as partial `index`.
-  DEVICE_FN void leave(const AttentionArguments& arguments, E* out, int64_t index) {
+  // As results at `out`, or as partial `index`; `joins`: joined to what lies there.
+  DEVICE_FN void leave(const AttentionArguments& arguments, E* out, int64_t index, bool joins) {
+    JoinWeights weights{};
+    if (joins) {
+      RowState earlier = load_stats(arguments.partials, index);
+      weights = join(earlier, before);
+      before = earlier;
+    }
+    syncwarp();
     const float inverse = inverse_sum(before);
 #pragma unroll
     for (int i = 0; i < Shape::kLaneDims; ++i) {
       const int dim = lane + i * 32;
       if (dim >= arguments.head_dim) continue;
+      float* partial = arguments.partials.outputs + index * arguments.head_dim + dim;
+      const float value = joins ? join_output(weights, ldg(partial), joined[i]) : joined[i];
       if (out != nullptr) {
-        stg(out + dim, narrow<E>(joined[i] * inverse));
+        stg(out + dim, narrow<E>(value * inverse));
       } else {
-        stg(arguments.partials.outputs + index * arguments.head_dim + dim, joined[i]);
+        stg(partial, value);
       }
     }
     if (out == nullptr && lane == 0) store_stats(arguments.partials, index, before);
     clear_entry();
+    // What one lane has written, others read behind the next entry.
+    syncwarp();
   }
 };
 
@@ -150,7 +161,7 @@ __global__ void __launch_bounds__(AttentionPlainShape::kThreads, 1)
   const int kv_head = block % arguments.kv_heads;
   const AttentionTile* tile = arguments.tiles + block / arguments.kv_heads;
   const int rows = ldg(&tile->tokens) * arguments.group;
-  const bool results_wanted = ldg(&tile->entry_cuts) == kEveryCut;
+  const bool results_wanted = ldg(&tile->results) != 0;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   PlainRow<E> row;
   row.lane = static_cast<int>(threadIdx.x) % 32;
@@ -168,8 +179,10 @@ __global__ void __launch_bounds__(AttentionPlainShape::kThreads, 1)
     row.clear_entry();
     E* out = static_cast<E*>(arguments.out) + ldg(&token->row) * arguments.out_stride + column;
     const auto leave = [&](int entry) {
-      row.leave(arguments, results_wanted ? out : nullptr,
-                results_wanted ? 0 : partial_index(token, kv_head, entry, head));
+      const bool ends = results_wanted && is_last_entry(tile, entry);
+      row.leave(arguments, ends ? out : nullptr,
+                partial_index(token, kv_head, results_wanted ? 0 : entry, head),
+                results_wanted && entry > 0);
     };
     auto entries = EntryWalk::begin(tile);
     int segment = -1;

@@ -207,33 +207,44 @@ struct RowPair {
     }
   }
 
-  // Stores what this thread holds of its two rows, as results or as an entry's partials, and begins
-  // the next entry.
+  // Ends an entry: stores what this thread holds of its two rows as a partial; or joins it to the
+  // entries before, and stores the results behind the last. For the whole warp.
   DEVICE_FN void leave(const AttentionArguments& arguments, const AttentionTile* tile, int kv_head,
                        int entry) {
     const int rows = ldg(&tile->tokens) * arguments.group;
-    const bool results_wanted = ldg(&tile->entry_cuts) == kEveryCut;
+    const bool results_wanted = ldg(&tile->results) != 0;
+    const bool joins = results_wanted && entry > 0;
+    const bool ends = results_wanted && is_last_entry(tile, entry);
     E* results[2];
     float* partials[2];
     float inverse[2];
+    JoinWeights weights[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int row = first_row + h * 8 + lane / 4;
       const int head = row % arguments.group;
       const AttentionToken* token =
           arguments.tokens + ldg(&tile->first_token) + smaller(row, rows - 1) / arguments.group;
+      const int64_t index = partial_index(token, kv_head, results_wanted ? 0 : entry, head);
+      const bool exists = row < rows;
+      if (joins && exists) {
+        RowState before = load_stats(arguments.partials, index);
+        weights[h] = join(before, states[h]);
+        states[h] = before;
+      }
+      // What the four lanes of a row have read, one of them writes.
+      syncwarp();
       results[h] = nullptr;
       partials[h] = nullptr;
       inverse[h] = inverse_sum(states[h]);
-      if (row >= rows) continue;
-      if (results_wanted) {
+      if (!exists) continue;
+      if (ends) {
         results[h] = static_cast<E*>(arguments.out) + ldg(&token->row) * arguments.out_stride +
                      (kv_head * arguments.group + head) * arguments.head_dim;
-      } else {
-        const int64_t index = partial_index(token, kv_head, entry, head);
-        partials[h] = arguments.partials.outputs + index * arguments.head_dim;
-        if (lane % 4 == 0) store_stats(arguments.partials, index, states[h]);
+      } else if (lane % 4 == 0) {
+        store_stats(arguments.partials, index, states[h]);
       }
+      if (joins || !ends) partials[h] = arguments.partials.outputs + index * arguments.head_dim;
     }
 #pragma unroll 2
     for (int n = 0; n < arguments.head_dim / 8; ++n) {
@@ -241,8 +252,13 @@ struct RowPair {
       const F32x4 values = joined.get(n);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const float low = values.x[2 * h];
-        const float high = values.x[2 * h + 1];
+        float low = values.x[2 * h];
+        float high = values.x[2 * h + 1];
+        if (joins && partials[h] != nullptr) {
+          const F32x2 before = ldg(reinterpret_cast<const F32x2*>(partials[h] + dim));
+          low = join_output(weights[h], before.x[0], low);
+          high = join_output(weights[h], before.x[1], high);
+        }
         if (results[h] != nullptr) {
           stg(reinterpret_cast<uint32_t*>(results[h] + dim),
               pack<E>(low * inverse[h], high * inverse[h]));
@@ -252,6 +268,8 @@ struct RowPair {
       }
     }
     clear_entry();
+    // What one lane has written, others read behind the next entry.
+    syncwarp();
   }
 
  private:

@@ -56,6 +56,11 @@ DEVICE_FN int64_t partial_index(const AttentionToken* token, int kv_head, int en
          int64_t{entry} * ldg(&token->entry_partials) + head;
 }
 
+// Whether no entry of the tile follows this one.
+DEVICE_FN bool is_last_entry(const AttentionTile* tile, int entry) {
+  return (entry + 1) * ldg(&tile->entry_cuts) >= ldg(&tile->first_cut) + ldg(&tile->cuts);
+}
+
 // Which entry of a tile is being computed.
 struct EntryWalk {
   int entry;

@@ -63,17 +63,48 @@ void AttentionTileList::place_sequences(const AttentionTasks& tasks) {
   shared_cuts_.assign(static_cast<size_t>(cuts), 0);
 }
 
+// A sequence of few rows shares blocks if at least a quarter of its keys are others', too;
+// otherwise a partial for each of its cuts would cost more than reading those once.
 void AttentionTileList::mark_shared(const AttentionTasks& tasks) {
-  for (const AttentionTasks::SplitTask& task : tasks.splits()) {
-    if (task.members < 2) continue;
+  const auto each_member = [&](const AttentionTasks::SplitTask& task, auto visit) {
     for (int32_t m = 0; m < task.members; ++m) {
       const auto& member = tasks.members()[static_cast<size_t>(task.first_member + m)];
-      const auto& segment = tasks.segments()[static_cast<size_t>(member.segment)];
-      Place& place = places_[static_cast<size_t>(member.sequence)];
-      place.shares = true;
-      shared_cuts_[static_cast<size_t>(place.first_cut + segment.first_partial + task.cut)] = 1;
+      visit(places_[static_cast<size_t>(member.sequence)],
+            tasks.segments()[static_cast<size_t>(member.segment)]);
     }
+  };
+  for (const AttentionTasks::SplitTask& task : tasks.splits()) {
+    if (task.members < 2) continue;
+    each_member(task, [&](Place& place, const AttentionTasks::Segment& segment) {
+      place.shared_keys += std::min(kCutKeys, segment.length - task.cut * kCutKeys);
+    });
   }
+  for (size_t s = 0; s < places_.size(); ++s) {
+    const AttentionTasks::Sequence& sequence = tasks.sequences()[s];
+    double keys = 0;
+    for (int32_t i = 0; i < sequence.segments; ++i)
+      keys += tasks.segments()[static_cast<size_t>(sequence.first_segment + i)].length;
+    places_[s].shares = sequence.rows * limits_.group <= limits_.max_shared_rows &&
+                        places_[s].shared_keys * 4 >= keys;
+  }
+  for (const AttentionTasks::SplitTask& task : tasks.splits()) {
+    if (sharers(tasks, task) < 2) continue;
+    each_member(task, [&](const Place& place, const AttentionTasks::Segment& segment) {
+      if (!place.shares) return;
+      shared_cuts_[static_cast<size_t>(place.first_cut + segment.first_partial + task.cut)] = 1;
+    });
+  }
+}
+
+// Members of the task whose sequences share blocks.
+int32_t AttentionTileList::sharers(const AttentionTasks& tasks,
+                                   const AttentionTasks::SplitTask& task) const {
+  int32_t count = 0;
+  for (int32_t m = 0; m < task.members; ++m) {
+    const auto& member = tasks.members()[static_cast<size_t>(task.first_member + m)];
+    count += places_[static_cast<size_t>(member.sequence)].shares ? 1 : 0;
+  }
+  return count;
 }
 
 // The rows of tiles, of which runs of cuts are made later.
@@ -94,9 +125,11 @@ void AttentionTileList::add_ranges(const AttentionTasks& tasks) {
           place.keys += std::min(kCutKeys, segment.length - first);
       }
     }
-    if (!sequence.split) continue;
-    for (int32_t first = 0; first < sequence.rows; first += most) {
-      ranges_.push_back({static_cast<int32_t>(s), first, std::min(most, sequence.rows - first)});
+    if (!sequence.split || sequence.rows == 0) continue;
+    // As many in each: what is left over would be a tile of few rows that looks at all keys.
+    const int32_t even = ceil_div(sequence.rows, ceil_div(sequence.rows, most));
+    for (int32_t first = 0; first < sequence.rows; first += even) {
+      ranges_.push_back({static_cast<int32_t>(s), first, std::min(even, sequence.rows - first)});
     }
   }
   for (const Range& range : ranges_) {
@@ -117,7 +150,8 @@ void AttentionTileList::choose_entries(const AttentionTasks& tasks) {
     const AttentionTasks::Sequence& sequence =
         tasks.sequences()[static_cast<size_t>(range.sequence)];
     Place& place = places_[static_cast<size_t>(range.sequence)];
-    if (!sequence.split) {
+    place.results = !sequence.split;
+    if (place.results) {
       place.entry_cuts = sequence.cuts <= kSpanCuts ? kEveryCut : kSpanCuts;
       continue;
     }
@@ -145,10 +179,9 @@ void AttentionTileList::add_arrays(const AttentionTasks& tasks) {
     Place& place = places_[s];
     place.first_token = static_cast<int32_t>(tokens_.size());
     place.first_segment = static_cast<int32_t>(segments_.size());
-    const bool merged = place.entry_cuts != kEveryCut;
     const int32_t entry_partials = sequence.rows * limits_.group;
-    if (merged) {
-      place.entries = ceil_div(sequence.cuts, place.entry_cuts);
+    if (place.entry_cuts != kEveryCut) {
+      place.entries = place.results ? 1 : ceil_div(sequence.cuts, place.entry_cuts);
       place.first_partial = static_cast<int32_t>(partials_);
       partials_ += int64_t{place.entries} * entry_partials * limits_.kv_heads;
     }
@@ -156,7 +189,7 @@ void AttentionTileList::add_arrays(const AttentionTasks& tasks) {
     for (int32_t t = 0; t < sequence.rows; ++t) {
       const int32_t partial = place.first_partial + t * limits_.group;
       tokens_.push_back({sequence.first_row + t, t, partial, entry_partials, head_partials});
-      if (!merged) continue;
+      if (place.results) continue;
       merged_.push_back({sequence.first_row + t, partial, entry_partials, head_partials,
                          place.entries, kSpanCuts / place.entry_cuts});
     }
@@ -173,8 +206,8 @@ void AttentionTileList::add_own_tiles(const AttentionTasks& tasks) {
     const AttentionTasks::Sequence& sequence =
         tasks.sequences()[static_cast<size_t>(range.sequence)];
     const Place& place = places_[static_cast<size_t>(range.sequence)];
-    if (place.entry_cuts == kEveryCut) {
-      add_run(tasks, range, 0, kEveryCut);
+    if (place.results) {
+      add_run(tasks, range, 0, place.entry_cuts == kEveryCut ? kEveryCut : sequence.cuts);
       continue;
     }
     const int32_t most = ceil_div(place.entries, runs_of(range)) * place.entry_cuts;
@@ -215,6 +248,7 @@ void AttentionTileList::add_run(const AttentionTasks& tasks, const Range& range,
   tile.first_cut = first_cut;
   tile.cuts = cuts;
   tile.entry_cuts = place.entry_cuts;
+  tile.results = place.results ? 1 : 0;
   double keys = 0;
   for (; segment != end && segment->first_partial < end_cut; ++segment) {
     ++tile.segments;
@@ -234,17 +268,20 @@ void AttentionTileList::add_shared_tiles(const AttentionTasks& tasks) {
   int32_t tokens = 0;
   const int32_t most = std::max(1, limits_.rows.many / limits_.group);
   for (const AttentionTasks::SplitTask& task : tasks.splits()) {
-    if (task.members < 2) continue;
+    if (sharers(tasks, task) < 2) continue;
     // Tasks of one block have the same members, and so the same tokens.
     if (task.first_member != last_member) {
       last_member = task.first_member;
       first_token = static_cast<int32_t>(tokens_.size());
+      bool first_member = true;
       for (int32_t m = 0; m < task.members; ++m) {
         const auto& member = tasks.members()[static_cast<size_t>(task.first_member + m)];
         const auto& sequence = tasks.sequences()[static_cast<size_t>(member.sequence)];
         const auto& segment = tasks.segments()[static_cast<size_t>(member.segment)];
         const Place& place = places_[static_cast<size_t>(member.sequence)];
-        if (m == 0) add_segment(segment, 0);
+        if (!place.shares) continue;
+        if (first_member) add_segment(segment, 0);
+        first_member = false;
         for (int32_t t = 0; t < sequence.rows; ++t) {
           AttentionToken token = tokens_[static_cast<size_t>(place.first_token + t)];
           token.rotation = segment.rotation + t;

@@ -21,6 +21,9 @@ struct TileLimits {
   int32_t kv_heads = 1;
   int32_t group = 1;  // query heads per kv head
   TileRows rows;
+  // Sequences with more rows than this compute long enough on each key for sharing its read to gain
+  // nothing.
+  int32_t max_shared_rows = 0;
   // Blocks of either kind that run at once, about.
   int32_t few_workers = 1;
   int32_t many_workers = 1;
@@ -59,9 +62,11 @@ class AttentionTileList {
     int32_t first_segment = 0;
     int32_t first_cut = 0;  // in shared_cuts_
     int32_t entry_cuts = kEveryCut;
-    int32_t entries = 0;
+    bool results = true;
+    int32_t entries = 0;  // that have partials
     int32_t first_partial = 0;
-    double keys = 0;  // of cuts that it does not share
+    double keys = 0;         // of cuts that it does not share
+    double shared_keys = 0;  // that another sequence uses, too
     bool shares = false;
   };
   // Tokens of a sequence that a tile holds.
@@ -76,6 +81,7 @@ class AttentionTileList {
   }
   void place_sequences(const AttentionTasks& tasks);
   void mark_shared(const AttentionTasks& tasks);
+  int32_t sharers(const AttentionTasks& tasks, const AttentionTasks::SplitTask& task) const;
   void add_ranges(const AttentionTasks& tasks);
   void choose_entries(const AttentionTasks& tasks);
   void add_arrays(const AttentionTasks& tasks);

@@ -26,7 +26,7 @@ inline constexpr int32_t kSpanCuts = 8;
 struct AttentionToken {
   int32_t row;  // of q and out
   int32_t rotation;
-  // Of a tile that leaves partials: where entry 0 of kv head 0 lies, in partials.
+  // Where entry 0 of kv head 0 lies, in partials.
   int32_t partial;
   int32_t entry_partials;  // from one entry to the next
   int32_t head_partials;   // from one kv head to the next
@@ -48,9 +48,11 @@ struct AttentionTile {
   int32_t segment_cut;  // number of the first segment's first cut
   int32_t first_cut;
   int32_t cuts;
-  // Cuts of an entry, which leaves a partial: 1, kSpanCuts, or kEveryCut if the tile leaves
-  // results. Entry i has the cuts from i * entry_cuts on.
+  // Cuts of an entry: 1, kSpanCuts, or kEveryCut. Entry i has the cuts from i * entry_cuts on.
   int32_t entry_cuts;
+  // Whether the tile has all entries of its rows and leaves results; its tokens' partials, one for
+  // each row, then keep the entries so far. Else each entry leaves a partial.
+  int32_t results;
   int32_t lowest_rotation;  // of its tokens
   int32_t highest_rotation;
 };

@@ -53,7 +53,8 @@ struct AttentionWgmmaShape {
 
   static_assert(kDim % 64 == 0 && kKeys == 64 && kSlots >= 2);
   static_assert(kSharedBytes <= 227 * 1024, "what Hopper gives a block");
-  static_assert((kGroups * kConsumer + kProducer) * 128 <= 65536);
+  // Of what the launch has: as many registers for each thread as all of them can have.
+  static_assert((kGroups * kConsumer + kProducer) * 128 <= 65536 / kThreads / 8 * 8 * kThreads);
 };
 
 template <typename E, typename Shape>
@@ -125,7 +126,7 @@ struct WgmmaRows : RowPair<E, Shape> {
 
   DEVICE_FN void multiply_keys(float (&scores)[Shape::kKeys / 8][4], uint32_t slot) const {
     auto& sums = reinterpret_cast<float(&)[Shape::kKeys / 2]>(scores);
-    wgmma_fence();
+    wgmma_fence(sums);
 #pragma unroll
     for (int k = 0; k < kDimSteps; ++k) {
       const auto step = static_cast<uint32_t>(k % 4 * 32);
@@ -135,7 +136,7 @@ struct WgmmaRows : RowPair<E, Shape> {
           wgmma_descriptor(slot + panel * kKeyPanel + step, 16, kEightRows), k > 0);
     }
     wgmma_commit();
-    wgmma_wait<0>();
+    wgmma_wait<0>(sums);
   }
 
   DEVICE_FN void add_values(uint32_t slot, const StepSight& sight) {
@@ -159,7 +160,7 @@ struct WgmmaRows : RowPair<E, Shape> {
 
   DEVICE_FN void multiply_values(uint32_t slot) {
     auto& sums = reinterpret_cast<float(&)[Shape::kDim / 2]>(Base::outputs);
-    wgmma_fence();
+    wgmma_fence(sums);
 #pragma unroll
     for (int k = 0; k < kKeySteps; ++k) {
       wgmma_m64k16<E, 1, Shape::kDim>(
@@ -168,7 +169,7 @@ struct WgmmaRows : RowPair<E, Shape> {
           true);
     }
     wgmma_commit();
-    wgmma_wait<0>();
+    wgmma_wait<0>(sums);
   }
 };
 
@@ -205,6 +206,8 @@ struct WgmmaTile {
 
     auto from = RingPlace<Shape>::begin(ring);
     const auto leave_slot = [&] {
+      // No lane may still wait for what arrives once the slot is filled again.
+      syncwarp();
       if (rows.lane == 0) mbar_arrive(Shape::done(from));
       from.advance();
     };

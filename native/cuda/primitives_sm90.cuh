@@ -71,13 +71,28 @@ DEVICE_FN void tma_load_3d([[maybe_unused]] uint32_t to, [[maybe_unused]] const 
 // Between plain stores to shared memory and the TMA or wgmma that reads them.
 DEVICE_FN void fence_proxy_async() { SM90_ASM("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-// Before the first product of a group, after the registers were written.
-DEVICE_FN void wgmma_fence() { SM90_ASM("wgmma.fence.sync.aligned;" ::: "memory"); }
+// Keeps what is done with accumulators on its side of a fence or a wait: those order the
+// warpgroup's registers, of which the compiler knows nothing.
+template <int kCount>
+DEVICE_FN void hold_registers(float (&d)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
+// Before the first product of a group, on whose accumulators d nothing else is done until
+// wgmma_wait.
+template <int kCount>
+DEVICE_FN void wgmma_fence(float (&d)[kCount]) {
+  hold_registers(d);
+  SM90_ASM("wgmma.fence.sync.aligned;" ::: "memory");
+}
 DEVICE_FN void wgmma_commit() { SM90_ASM("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 
-template <int kPending>
-DEVICE_FN void wgmma_wait() {
+// Until at most kPending groups are unfinished; d are the accumulators of the group that ended.
+template <int kPending, int kCount>
+DEVICE_FN void wgmma_wait(float (&d)[kCount]) {
   SM90_ASM("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+  hold_registers(d);
 }
 
 // A matrix in shared memory with the 128-byte swizzle; offsets in bytes.

@@ -3,7 +3,7 @@
 // same bits whatever it decides. Every backend plans with this, each with limits of its own.
 //
 // Two kinds of task, each for one kv head. A fold is a range of tokens of one sequence against all
-// its cuts, in key order; nothing is written out but the result. A split is one cut of a block
+// its cuts, in key order; only the result is written out. A split is one cut of a block
 // against all rows that see it, also of several sequences: more parallelism for few rows over long
 // contexts, and one read of a block that several sequences use. It writes partials, which a merge
 // folds.

@@ -1,7 +1,7 @@
-// cuda_bench [--head-dim D] [--kv-heads H] [--group G] [--kernel wgmma|plain] [--rounds R]
+// cuda_bench [--head-dim D] [--kv-heads H] [--group G] [--kernel mma|wgmma|plain] [--rounds R]
 //            [--case TEXT] [--short 1] [--limits 1]
 //
-// --case: attention of these cases alone. --kernel: of attention, instead of mma.sync's.
+// --case: attention of these cases alone. --kernel: of attention, mma unless said.
 // What the GPU's linear layers and attention reach, beside limits measured in the same run: the
 // bandwidth of a copy in device memory, and the fastest matrix product. The shapes are those of
 // Llama-3.1-8B unless said, in bf16, with random data. Contenders take turns in rounds and each
@@ -263,8 +263,14 @@ Options parse(int argc, char** argv) {
                     {"--limits", set_flag(options.limits_only)},
                     {"--short", set_flag(options.few)},
                 });
-  if (kernel == "wgmma") options.kernel = AttentionKernel::kWgmma;
-  if (kernel == "plain") options.kernel = AttentionKernel::kPlain;
+  if (kernel == "wgmma") {
+    options.kernel = AttentionKernel::kWgmma;
+  } else if (kernel == "plain") {
+    options.kernel = AttentionKernel::kPlain;
+  } else if (!kernel.empty() && kernel != "mma") {
+    std::fprintf(stderr, "--kernel %s: there are mma, wgmma and plain\n", kernel.c_str());
+    std::exit(2);
+  }
   if (options.few) {
     options.rounds = 1;
     options.head_dim = 64;

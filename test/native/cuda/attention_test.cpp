@@ -298,6 +298,11 @@ TEST_F(CudaAttentionTest, JoinsSpansAsTheMergeDoes) {
       AttentionSetup setup(device(), c, 24, kernel);
       const std::vector<float> folded = setup.whole(Mode::kFold);
       ASSERT_GT(setup.plan().tiles().partials(), 0);
+      ASSERT_TRUE(same_bits(setup.whole(Mode::kSplit), folded));
+      const auto& tiles = setup.plan().tiles().many();
+      ASSERT_TRUE(std::any_of(tiles.begin(), tiles.end(), [](const AttentionTile& tile) {
+        return tile.results == 0 && tile.entry_cuts == kSpanCuts;
+      }));
       expect_accurate(c, setup, folded, random, average);
       expect_same_bits(device(), c, kernel, random);
       if (HasFailure()) return;
@@ -524,6 +529,8 @@ TEST_F(CudaAttentionTest, TakesTheKernelThatTheEnvironmentNames) {
   hopper.compute_capability = 90;
   DeviceProperties ampere = hopper;
   ampere.compute_capability = 80;
+  const char* set = std::getenv("BLOCK_ATTENTION_CUDA_ATTENTION");
+  const std::string before = set == nullptr ? "" : set;
   const auto chosen = [](const DeviceProperties& properties, const char* name) {
     setenv("BLOCK_ATTENTION_CUDA_ATTENTION", name, 1);
     std::optional<AttentionKernel> kernel;
@@ -535,12 +542,13 @@ TEST_F(CudaAttentionTest, TakesTheKernelThatTheEnvironmentNames) {
     unsetenv("BLOCK_ATTENTION_CUDA_ATTENTION");
     return kernel;
   };
-  EXPECT_EQ(chosen_attention_kernel(hopper, 128), AttentionKernel::kMma);
   EXPECT_EQ(chosen(hopper, ""), AttentionKernel::kMma);
   EXPECT_EQ(chosen(ampere, "mma"), AttentionKernel::kMma);
   EXPECT_EQ(chosen(hopper, "wgmma"), AttentionKernel::kWgmma);
   EXPECT_EQ(chosen(ampere, "wgmma"), std::nullopt);
   EXPECT_EQ(chosen(hopper, "plain"), std::nullopt);
+  EXPECT_EQ(chosen_attention_kernel(hopper, 128), AttentionKernel::kMma);
+  if (!before.empty()) setenv("BLOCK_ATTENTION_CUDA_ATTENTION", before.c_str(), 1);
 }
 
 TEST_F(CudaAttentionTest, RefusesViewsThatDoNotFit) {

@@ -21,9 +21,12 @@ using block_attention::test::make_step;
 using block_attention::test::Random;
 using block_attention::test::whole_case;
 
+constexpr int32_t kKvHeads = 2;
+
 AttentionPlanLimits limits(int32_t group, const TileRows& rows) {
   AttentionPlanLimits l;
   l.workers = 8;
+  l.num_kv_heads = kKvHeads;
   l.group = group;
   l.max_partial_floats = int64_t{1} << 24;
   l.state_floats = 66;
@@ -82,21 +85,28 @@ void add_meetings(const AttentionTileList& list, const AttentionTile& tile,
 
 // Every partial that is merged is left by exactly one tile, and by no two.
 void expect_merged(const AttentionTileList& list, int32_t group) {
-  std::map<int64_t, int32_t> left;  // row by partial of kv head 0
+  std::map<int64_t, int32_t> left;  // row by partial
+  size_t kept = 0;                  // of those, what tiles keep for themselves
   for (const auto* tiles : {&list.few(), &list.many()}) {
     for (const AttentionTile& tile : *tiles) {
-      if (tile.entry_cuts == kEveryCut) continue;
       ASSERT_EQ(tile.first_cut % tile.entry_cuts, 0);
+      // A place of its own for each row, if there is something to keep.
+      if (tile.results != 0 && tile.entry_cuts == kEveryCut) continue;
       const int32_t first_entry = tile.first_cut / tile.entry_cuts;
       const int32_t end_entry =
-          (tile.first_cut + tile.cuts + tile.entry_cuts - 1) / tile.entry_cuts;
+          tile.results != 0 ? first_entry + 1
+                            : (tile.first_cut + tile.cuts + tile.entry_cuts - 1) / tile.entry_cuts;
       for (int32_t i = 0; i < tile.tokens; ++i) {
         const AttentionToken& token = list.tokens()[static_cast<size_t>(tile.first_token + i)];
         for (int32_t entry = first_entry; entry < end_entry; ++entry) {
           for (int32_t head = 0; head < group; ++head) {
-            const int64_t partial = token.partial + int64_t{entry} * token.entry_partials + head;
-            ASSERT_LT(partial, list.partials());
-            ASSERT_TRUE(left.emplace(partial, token.row).second);
+            for (int32_t kv_head = 0; kv_head < kKvHeads; ++kv_head) {
+              const int64_t partial = token.partial + int64_t{entry} * token.entry_partials +
+                                      int64_t{kv_head} * token.head_partials + head;
+              ASSERT_LT(partial, list.partials());
+              ASSERT_TRUE(left.emplace(partial, token.row).second);
+              kept += tile.results != 0 ? 1 : 0;
+            }
           }
         }
       }
@@ -106,17 +116,22 @@ void expect_merged(const AttentionTileList& list, int32_t group) {
   for (const MergedToken& token : list.merged()) {
     for (int32_t entry = 0; entry < token.entries; ++entry) {
       for (int32_t head = 0; head < group; ++head) {
-        const auto found = left.find(token.partial + int64_t{entry} * token.entry_partials + head);
-        ASSERT_NE(found, left.end());
-        ASSERT_EQ(found->second, token.row);
-        ++merged;
+        for (int32_t kv_head = 0; kv_head < kKvHeads; ++kv_head) {
+          const auto found = left.find(token.partial + int64_t{entry} * token.entry_partials +
+                                       int64_t{kv_head} * token.head_partials + head);
+          ASSERT_NE(found, left.end());
+          ASSERT_EQ(found->second, token.row);
+          ++merged;
+        }
       }
     }
   }
-  ASSERT_EQ(merged, left.size());
+  ASSERT_EQ(merged + kept, left.size());
 }
 
 TEST(AttentionTileListTest, EveryRowMeetsEveryKeyOnce) {
+  int32_t spans_of_splits = 0;
+  int32_t spans_of_folds = 0;
   AttentionTileList list;  // one object, used again
   for (uint64_t seed = 1; seed <= 30; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
@@ -144,9 +159,10 @@ TEST(AttentionTileListTest, EveryRowMeetsEveryKeyOnce) {
          {AttentionTasks::Mode::kAuto, AttentionTasks::Mode::kFold, AttentionTasks::Mode::kSplit}) {
       AttentionTasks tasks;
       tasks.build(step.step(), limits(group, rows), mode);
-      list.build(tasks, {.kv_heads = 1,
+      list.build(tasks, {.kv_heads = kKvHeads,
                          .group = group,
                          .rows = rows,
+                         .max_shared_rows = 32,
                          .few_workers = static_cast<int32_t>(random.between(1, 40)),
                          .many_workers = static_cast<int32_t>(random.between(1, 40))});
       std::multiset<Meeting> meetings;
@@ -160,9 +176,39 @@ TEST(AttentionTileListTest, EveryRowMeetsEveryKeyOnce) {
       }
       ASSERT_TRUE(meetings == expected);
       expect_merged(list, group);
+      for (const auto* tiles : {&list.few(), &list.many()}) {
+        for (const AttentionTile& tile : *tiles) {
+          if (tile.entry_cuts == kSpanCuts)
+            ++(tile.results != 0 ? spans_of_folds : spans_of_splits);
+        }
+      }
       if (HasFatalFailure()) return;
     }
   }
+  EXPECT_GT(spans_of_splits, 0);
+  EXPECT_GT(spans_of_folds, 0);
+}
+
+// Rows are dealt out evenly: two that are left over would be a tile of their own, against all keys.
+TEST(AttentionTileListTest, NoTileOfFewRowsIsLeftOver) {
+  constexpr int32_t kGroup = 4;
+  AttentionCase c;
+  c.config = attention_config(1, kGroup, 16, 16);
+  CaseSizes sizes;
+  sizes.blocks = {kCutKeys};
+  sizes.max_earlier = 4;
+  sizes.rows = {50};
+  Random random(3);
+  fill_case(random, sizes, c);
+  const CasePages pages(c, 3);
+  const CaseStep step = make_step(c, pages, whole_case(c));
+  AttentionTasks tasks;
+  const TileRows rows = {16, 64};
+  tasks.build(step.step(), limits(kGroup, rows), AttentionTasks::Mode::kSplit);
+  AttentionTileList list;
+  list.build(tasks, {.kv_heads = 1, .group = kGroup, .rows = rows});
+  EXPECT_TRUE(list.few().empty());
+  for (const AttentionTile& tile : list.many()) EXPECT_GE(tile.tokens, 11);
 }
 
 }  // namespace

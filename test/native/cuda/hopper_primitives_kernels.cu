@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kGroupThreads)
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) load_a<kProductDepth>(words[step], a, 16 * step);
   }
-  wgmma_fence();
+  wgmma_fence(sums);
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
     const auto in_panel = static_cast<uint32_t>(step % 4 * 32);
@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(kGroupThreads)
     }
   }
   wgmma_commit();
-  wgmma_wait<0>();
+  wgmma_wait<0>(sums);
   store_sums<kCols>(d, sums);
 }
 
@@ -287,7 +287,7 @@ DEVICE_FN void multiply_slot(float* d, uint32_t slot, uint32_t full, uint32_t tu
                              const uint32_t (&a)[4][4]) {
   float sums[kBoxCols / 2];
   mbar_wait(full, turn);
-  wgmma_fence();
+  wgmma_fence(sums);
 #pragma unroll
   for (int step = 0; step < 4; ++step) {
     const auto offset = static_cast<uint32_t>(step) * (kTransB != 0 ? 2 * kEightRows : 32);
@@ -295,7 +295,7 @@ DEVICE_FN void multiply_slot(float* d, uint32_t slot, uint32_t full, uint32_t tu
         sums, a[step], wgmma_descriptor(slot + offset, 16, kEightRows), step > 0);
   }
   wgmma_commit();
-  wgmma_wait<0>();
+  wgmma_wait<0>(sums);
   if (threadIdx.x % 32 == 0) mbar_arrive(empty);
   store_sums<kBoxCols>(d, sums);
 }

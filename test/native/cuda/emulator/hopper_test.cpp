@@ -187,10 +187,10 @@ std::string run_product(Missing missing) {
     }
     float d[32];
     for (float& x : d) x = 0;
-    if (missing != Missing::kRegisterFence) wgmma_fence();
+    if (missing != Missing::kRegisterFence) wgmma_fence(d);
     wgmma_m64k16<Bf16, 0, 64>(d, a, wgmma_descriptor(base, 16, 1024), false);
     wgmma_commit();
-    if (missing != Missing::kWait) wgmma_wait<0>();
+    if (missing != Missing::kWait) wgmma_wait<0>(d);
     for (uint32_t e = 0; e < 32; ++e) {
       const uint32_t row = row0 + (e >> 1 & 1) * 8;
       const uint32_t col = e / 4 * 8 + t + (e & 1);
@@ -226,14 +226,14 @@ std::string run_shared_product(bool write_early) {
     fence_proxy_async();
     syncthreads();
     float d[32];
-    wgmma_fence();
+    wgmma_fence(d);
     for (uint32_t step = 0; step < 2; ++step) {
       wgmma_m64k16<Bf16, 1, 64>(d, wgmma_descriptor(a + step * 32, 16, 1024),
                                 wgmma_descriptor(b + step * 2048, 8192, 1024), step > 0);
     }
     wgmma_commit();
     if (write_early && threadIdx.x == 0) sts(swizzled(a), uint16_t{0});
-    wgmma_wait<0>();
+    wgmma_wait<0>(d);
     for (uint32_t e = 0; e < 32; ++e) {
       const uint32_t row = warp() * 16 + lane() / 4 + (e >> 1 & 1) * 8;
       const uint32_t col = e / 4 * 8 + lane() % 4 * 2 + (e & 1);

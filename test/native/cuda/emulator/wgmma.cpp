@@ -182,6 +182,11 @@ void issue_product(const ProductKind& kind, float* d, const uint32_t* a, uint64_
   });
 }
 
+void fence_registers(const std::source_location& place) {
+  int none = 0;
+  collective("wgmma_fence", none, place, [](Warp& warp) { warp.registers_fenced = true; });
+}
+
 void wait_for_products(size_t pending_groups, const std::source_location& place) {
   int none = 0;
   collective("wgmma_wait", none, place, [&](Warp& warp) {
@@ -224,12 +229,6 @@ void fence_proxy_async(std::source_location place) {
   // Stores from now on are at a later time of this thread.
   emulator::Clock unused;
   emulator::release(self, unused);
-}
-
-void wgmma_fence(std::source_location place) {
-  int none = 0;
-  emulator::collective("wgmma_fence", none, place,
-                       [](emulator::Warp& warp) { warp.registers_fenced = true; });
 }
 
 void wgmma_commit(std::source_location place) {

@@ -42,6 +42,7 @@ struct ProductKind {
 };
 void issue_product(const ProductKind& kind, float* d, const uint32_t* a, uint64_t descriptor_a,
                    uint64_t descriptor_b, const std::source_location& place);
+void fence_registers(const std::source_location& place);
 void wait_for_products(size_t pending_groups, const std::source_location& place);
 // Throws KernelFailure if products are in flight, or the warps of a group disagree.
 void check_warpgroups_at_end(Block& block);
@@ -49,11 +50,14 @@ void check_warpgroups_at_end(Block& block);
 }  // namespace emulator
 
 void fence_proxy_async(std::source_location place = std::source_location::current());
-void wgmma_fence(std::source_location place = std::source_location::current());
+template <int kCount>
+void wgmma_fence(float (&)[kCount], std::source_location place = std::source_location::current()) {
+  emulator::fence_registers(place);
+}
 void wgmma_commit(std::source_location place = std::source_location::current());
 
-template <int kPending>
-void wgmma_wait(std::source_location place = std::source_location::current()) {
+template <int kPending, int kCount>
+void wgmma_wait(float (&)[kCount], std::source_location place = std::source_location::current()) {
   emulator::wait_for_products(kPending, place);
 }
 

@@ -20,9 +20,10 @@ inline AttentionCase planted_case(block_attention::test::Random& random, int32_t
   c.kv_dtype = DType::kBF16;
   c.window = window;
   block_attention::test::CaseSizes sizes;
-  sizes.blocks = {70, kCutKeys + 20, 130};
+  // Of several spans.
+  sizes.blocks = {70, kCutKeys + 20, 20};
   sizes.sequences = 2;
-  sizes.max_earlier = 3;
+  sizes.max_earlier = 10;
   sizes.rows = {rows};
   // The first rows see nothing of the step of keys that others begin.
   sizes.local_begins = {50};
@@ -67,12 +68,14 @@ inline std::string run_planted_case(Device& device, const AttentionCase& c,
 // head_dim: one with dims that are padded. kernel: what tiles are made for.
 inline std::string run_planted(Device& device, AttentionKernel kernel, int32_t head_dim) {
   block_attention::test::Random random(233);
-  for (const int32_t rows : {1, 29}) {
-    for (const int32_t window : {0, 40}) {
-      const std::string said =
-          run_planted_case(device, planted_case(random, head_dim, rows, window), kernel);
-      if (!said.empty()) return said;
-    }
+  struct Variant {
+    int32_t rows;
+    int32_t window;
+  };
+  for (const Variant& variant : {Variant{1, 0}, Variant{15, 0}, Variant{29, 0}, Variant{29, 40}}) {
+    const AttentionCase c = planted_case(random, head_dim, variant.rows, variant.window);
+    const std::string said = run_planted_case(device, c, kernel);
+    if (!said.empty()) return said;
   }
   return "";
 }
