@@ -128,7 +128,7 @@ int32_t AttentionTasks::fold_tokens(const Sequence& sequence, double most) {
         for_each_fold(sequence, size, [&](int32_t first, int32_t count) {
           costs_.push_back(cost(visible_keys(sequence, first, count), count * limits_.group));
         });
-        const double load = makespan();
+        const double load = makespan(0);
         if (load >= least) continue;
         least = load;
         best = size;
@@ -168,20 +168,9 @@ void AttentionTasks::mark_shared() {
   };
   members_.clear();
   for (size_t s = 0; s < sequences_.size(); ++s) {
-    const Sequence& sequence = sequences_[s];
-    if (!candidate(sequence)) continue;
-    for (int32_t i = 0; i < sequence.segments; ++i) {
-      const int32_t segment = sequence.first_segment + i;
-      if (segments_[static_cast<size_t>(segment)].length > 0)
-        members_.push_back({static_cast<int32_t>(s), segment});
-    }
+    if (candidate(sequences_[s])) collect_members(sequences_[s], static_cast<int32_t>(s));
   }
-  const auto first_page = [this](const Member& m) {
-    return segments_[static_cast<size_t>(m.segment)].pages[0];
-  };
-  std::sort(members_.begin(), members_.end(), [&](const Member& a, const Member& b) {
-    return first_page(a) != first_page(b) ? first_page(a) < first_page(b) : a.segment < b.segment;
-  });
+  sort_members();
   loads_.assign(sequences_.size(), 0.0);  // shared keys per sequence
   for (size_t i = 0; i < members_.size(); ++i) {
     const Segment& segment = segments_[static_cast<size_t>(members_[i].segment)];
@@ -211,15 +200,13 @@ void AttentionTasks::mark_unbalanced() {
   add_folds(total);
   costs_.clear();
   for (const Item& item : items_) costs_.push_back(item.cost);
+  // Split already: many small tasks.
+  double spread = 0;
   for (const Sequence& sequence : sequences_) {
     if (!sequence.split) continue;
-    // Split already: many small tasks.
-    const double part =
-        cost(visible_keys(sequence, 0, sequence.rows), sequence.rows * limits_.group) /
-        sequence.cuts;
-    for (int32_t cut = 0; cut < sequence.cuts; ++cut) costs_.push_back(part);
+    spread += cost(visible_keys(sequence, 0, sequence.rows), sequence.rows * limits_.group);
   }
-  if (makespan() > 1.1 * share) {
+  if (makespan(spread * limits_.num_kv_heads / limits_.workers) > 1.1 * share) {
     for (size_t i = 0; i < folds_.size(); ++i) {
       const FoldTask& task = folds_[i];
       Sequence& sequence = sequences_[static_cast<size_t>(task.sequence)];
@@ -234,10 +221,10 @@ void AttentionTasks::mark_unbalanced() {
 }
 
 // The load of the busiest worker if tasks of these costs, the costliest first, are dealt out to
-// whoever is free.
-double AttentionTasks::makespan() {
+// whoever is free, beside work of `spread` that each of them has.
+double AttentionTasks::makespan(double spread) {
   std::sort(costs_.begin(), costs_.end(), std::greater<>());
-  loads_.assign(static_cast<size_t>(limits_.workers), 0.0);  // a heap, the smallest on top
+  loads_.assign(static_cast<size_t>(limits_.workers), spread);  // a heap, the smallest on top
   for (const double cost : costs_) {
     for (int32_t head = 0; head < limits_.num_kv_heads; ++head) {
       std::pop_heap(loads_.begin(), loads_.end(), std::greater<>());
@@ -261,28 +248,35 @@ void AttentionTasks::add_folds(double total) {
   }
 }
 
+void AttentionTasks::collect_members(const Sequence& sequence, int32_t index) {
+  for (int32_t i = 0; i < sequence.segments; ++i) {
+    const int32_t segment = sequence.first_segment + i;
+    const Segment& of = segments_[static_cast<size_t>(segment)];
+    if (of.length > 0) members_.push_back({index, segment, of.pages[0]});
+  }
+}
+
+// Those of a block side by side.
+void AttentionTasks::sort_members() {
+  std::sort(members_.begin(), members_.end(), [](const Member& a, const Member& b) {
+    return a.first_page != b.first_page ? a.first_page < b.first_page : a.segment < b.segment;
+  });
+}
+
 void AttentionTasks::add_splits() {
   for (size_t s = 0; s < sequences_.size(); ++s) {
     const Sequence& sequence = sequences_[s];
     if (!sequence.split) continue;
-    for (int32_t i = 0; i < sequence.segments; ++i) {
-      const int32_t segment = sequence.first_segment + i;
-      if (segments_[static_cast<size_t>(segment)].length > 0)
-        members_.push_back({static_cast<int32_t>(s), segment});
-    }
+    collect_members(sequence, static_cast<int32_t>(s));
     const int32_t tokens = std::max(1, limits_.merge_rows / limits_.group);
     for (int32_t first = 0; first < sequence.rows; first += tokens) {
       merges_.push_back({static_cast<int32_t>(s), first, std::min(tokens, sequence.rows - first)});
     }
   }
+  sort_members();
   const auto segment_of = [this](const Member& m) -> const Segment& {
     return segments_[static_cast<size_t>(m.segment)];
   };
-  std::sort(members_.begin(), members_.end(), [&](const Member& a, const Member& b) {
-    const PageId page_a = segment_of(a).pages[0];
-    const PageId page_b = segment_of(b).pages[0];
-    return page_a != page_b ? page_a < page_b : a.segment < b.segment;
-  });
   for (size_t begin = 0; begin < members_.size();) {
     size_t end = begin + 1;
     int32_t rows = sequences_[static_cast<size_t>(members_[begin].sequence)].rows;

@@ -75,6 +75,7 @@ class AttentionTasks : public AttentionPlan {
   struct Member {
     int32_t sequence = 0;
     int32_t segment = 0;
+    PageId first_page = 0;  // of the segment
   };
   struct SplitTask {
     int32_t cut = 0;  // within the segment
@@ -120,7 +121,9 @@ class AttentionTasks : public AttentionPlan {
   void mark_unbalanced();
   void add_folds(double total);
   void add_splits();
-  double makespan();
+  void collect_members(const Sequence& sequence, int32_t index);
+  void sort_members();
+  double makespan(double spread);
 
   AttentionPlanLimits limits_;
   Step step_;
