@@ -18,9 +18,10 @@ import { defaultThreads } from './threads.js';
 
 export interface LoadOptions {
   /**
-   * Where to compute. 'auto' (the default) takes an NVIDIA GPU of compute capability 8.0 or later if there is one and the
-   * addon was built with CUDA, else the CPU, and says why in `engine.deviceProblem`. 'cuda' fails with DEVICE_UNAVAILABLE
-   * instead. ('cuda-emulated' runs the GPU's kernels on the CPU, in test builds only.)
+   * Where to compute. 'auto' (the default) takes an NVIDIA GPU of compute capability 8.0 or later if there is one, the
+   * addon was built with CUDA and nothing is asked for that the CPU alone computes (int8, keys and values in f32,
+   * arithmetic in f32); else the CPU, and says why in `engine.deviceProblem`. 'cuda' fails with DEVICE_UNAVAILABLE or
+   * UNSUPPORTED instead. ('cuda-emulated' runs the GPU's kernels on the CPU, in test builds only.)
    */
   device?: Device | undefined;
   /**

@@ -32,6 +32,18 @@ constexpr const char* kNotBuilt =
     "this build of the addon has no CUDA backend: where nvcc is, build it by "
     "\"npm run build:cuda\"";
 
+// What of the options the CPU alone computes; "" if there is nothing.
+std::string for_the_cpu(const DeviceSpec& spec) {
+  const auto alone = [](const std::string& option) {
+    return option + " is computed on the CPU alone";
+  };
+  if (spec.weight_format == WeightFormat::kInt8) return alone("dtype int8");
+  if (spec.kv_dtype == DType::kI8 || spec.kv_dtype == DType::kF32)
+    return alone(std::string("kvDtype ") + dtype_name(*spec.kv_dtype));
+  if (spec.float32) return alone("arithmetic f32");
+  return "";
+}
+
 }  // namespace
 
 std::vector<const char*> built_devices() {
@@ -79,10 +91,8 @@ ChosenDevice choose_device(const DeviceSpec& spec) {
       chosen.backend = make_gpu_backend(spec);
       break;
     case DeviceKind::kAuto:
-      if (kBuilt != DeviceKind::kCuda) {
-        chosen.problem = kNotBuilt;
-        break;
-      }
+      chosen.problem = kBuilt == DeviceKind::kCuda ? for_the_cpu(spec) : kNotBuilt;
+      if (!chosen.problem.empty()) break;
       try {
         chosen.backend = make_gpu_backend(spec);
       } catch (const Error& error) {

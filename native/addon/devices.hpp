@@ -19,6 +19,8 @@ struct DeviceSpec {
   int threads = 1;             // of the CPU
   bool deterministic = false;  // of the GPU's linear layers; the CPU's always are
   bool float32 = false;        // products of float32 only, where the CPU could round to bf16
+  WeightFormat weight_format = WeightFormat::kStored;
+  std::optional<DType> kv_dtype;  // unless said, what the backend prefers
 };
 
 struct ChosenDevice {
@@ -26,9 +28,9 @@ struct ChosenDevice {
   std::string problem;  // why kAuto did not take the GPU
 };
 
-// kAuto takes the GPU if there is one. Throws Error(kDeviceUnavailable) with what was found where a
-// GPU is asked for, Error(kUnsupported) for kCudaEmulated in a build without it, and for float32 on
-// a GPU.
+// kAuto takes the GPU if there is one and it computes what is asked for. Throws
+// Error(kDeviceUnavailable) with what was found where a GPU is asked for, Error(kUnsupported) for
+// kCudaEmulated in a build without it, and for float32 on a GPU.
 ChosenDevice choose_device(const DeviceSpec& spec);
 
 // The devices that this build can compute on where they are, by the names of DeviceKind.

@@ -24,6 +24,8 @@ std::unique_ptr<Engine> make_engine(LoadSpec& spec, const std::atomic<bool>& abo
   } else {
     source = std::make_unique<FileWeights>(spec.files, spec.tensors);
   }
+  spec.device.weight_format = spec.weight_format;
+  spec.device.kv_dtype = spec.options.kv_dtype;
   ChosenDevice device = choose_device(spec.device);
   const auto report = [&](size_t done, size_t total) {
     if (aborted) throw Error(ErrorCode::kAborted, "loading was aborted");

@@ -116,6 +116,17 @@ describe.skipIf(noEmulation !== undefined)('a GPU that is there', () => {
 });
 
 describe("device 'auto'", () => {
+  it.each([{ dtype: 'int8' }, { kvDtype: 'int8' }, { kvDtype: 'f32' }, { arithmetic: 'f32' }] as const)(
+    'takes the CPU for %o, which it alone computes',
+    async (option) => {
+      await using engine = await Engine.load(TINY_RAG, { ...option, cacheBytes: 1 << 24 });
+      expect(engine.device).toMatch(/^cpu /);
+      const [value] = Object.values(option);
+      const why = noGpu === undefined ? `${value} is computed on the CPU alone` : noGpu;
+      expect(engine.deviceProblem).toContain(why);
+    },
+  );
+
   it('takes the CPU where there is no GPU, and says why', async () => {
     await using engine = await Engine.load(TINY_RAG, { cacheBytes: 1 << 24 });
     expect(engine.device).toMatch(noGpu === undefined ? /^cuda / : /^cpu /);
