@@ -1,7 +1,6 @@
 #include "cuda/attention.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <numbers>
 #include <string>
 #include <utility>
@@ -18,7 +17,6 @@ namespace {
 // them would balance better, they would lose to their beginnings.
 constexpr int32_t kFewBlocks = 5;
 constexpr int32_t kManyBlocks = 2;
-constexpr int32_t kMaxSharedRows = 32;
 
 AttentionConfig checked(AttentionConfig config) {
   const int32_t head_dim = config.head_dim;
@@ -49,42 +47,6 @@ AttentionConfig checked(AttentionConfig config) {
 
 }  // namespace
 
-bool has_attention_kernel(const DeviceProperties& device, AttentionKernel kernel,
-                          int32_t head_dim) {
-  if (kernel != AttentionKernel::kWgmma) return true;
-  // PTX for later cards does not hold wgmma. Smaller heads would be padded to twice their size, and
-  // a head of 256 leaves no room.
-  return device.compute_capability == 90 && head_dim >= 64 && head_dim <= 128;
-}
-
-AttentionKernel chosen_attention_kernel(const DeviceProperties& device, int32_t head_dim) {
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes the environment meanwhile.
-  const char* asked = std::getenv("BLOCK_ATTENTION_CUDA_ATTENTION");
-  const std::string name = asked == nullptr ? "" : asked;
-  if (name.empty() || name == "mma") return AttentionKernel::kMma;
-  const std::string value = "BLOCK_ATTENTION_CUDA_ATTENTION=" + name;
-  if (name != "wgmma") {
-    throw Error(ErrorCode::kUnsupported, value + ": there are mma and wgmma");
-  }
-  if (!has_attention_kernel(device, AttentionKernel::kWgmma, head_dim)) {
-    throw Error(ErrorCode::kUnsupported,
-                value + ": on compute capability 9.0 alone, for a head_dim from 64 to 128; here " +
-                    device.name + " and " + std::to_string(head_dim));
-  }
-  return AttentionKernel::kWgmma;
-}
-
-TileRows attention_tile_rows(AttentionKernel kernel, int32_t head_dim) {
-  if (kernel == AttentionKernel::kWgmma) return {16, 128};
-  return {16, head_dim <= 128 ? 64 : 32};
-}
-
-void launch_attention(Device& device, DType dtype, AttentionKernel kernel,
-                      const AttentionLaunch& launch) {
-  if (dtype == DType::kBF16) return launch_attention_bf16(device, kernel, launch);
-  launch_attention_f16(device, kernel, launch);
-}
-
 CudaAttention::CudaAttention(Device& device, StepArena& arena, AttentionConfig config,
                              AttentionKernel kernel)
     : device_(device),
@@ -114,7 +76,7 @@ AttentionPlanLimits CudaAttention::limits() const {
       .max_fold_rows = rows.many,
       // A tile takes as long whether it is full or not.
       .min_fold_rows = rows.many,
-      .max_shared_rows = kMaxSharedRows,
+      .max_shared_rows = 32,
       .max_split_rows = 512,
       .merge_rows = rows.many,
       // About 400 TFLOP/s against 4 TB/s: reading a key takes as long as 100 rows with it if it
@@ -131,7 +93,6 @@ void CudaAttention::plan(const Step& step, CudaAttentionPlan& plan, AttentionTas
   plan.tiles_.build(plan.tasks_, {.kv_heads = config_.num_kv_heads,
                                   .group = group_,
                                   .rows = attention_tile_rows(kernel_, config_.head_dim),
-                                  .max_shared_rows = kMaxSharedRows,
                                   .few_workers = multiprocessors * kFewBlocks,
                                   .many_workers = multiprocessors * kManyBlocks});
   plan.places_.clear();

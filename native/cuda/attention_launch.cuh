@@ -12,11 +12,11 @@
 namespace block_attention::cuda {
 
 // Tiles for many rows: two blocks of four warps per multiprocessor already on an A100 (164 KiB of
-// shared memory), three for small heads; each covers the other's barriers. For few rows (decoding)
-// one warp has a tile to itself. A step of it takes its time (products that wait for each other:
-// 9000 cycles on an H200), so rings are short, which leaves room for five such blocks per
-// multiprocessor of Hopper, with 64 KiB or more on their way. A head of 256 leaves room for two
-// warps, and registers for the scores of 16 keys at a time.
+// shared memory; for small heads it is registers that a third would lack), each of which covers the
+// other's barriers. For few rows (decoding) one warp has a tile to itself. A step of it takes its
+// time (products that wait for each other: 9000 cycles on an H200), so rings are short, which
+// leaves room for five such blocks per multiprocessor of Hopper, with 64 KiB or more on their way.
+// A head of 256 leaves room for two warps, and registers for the scores of 16 keys at a time.
 //                                               dim, warps, slots, blocks
 template <bool kFew, int kDim>
 struct AttentionMmaTable;

@@ -46,11 +46,9 @@ template <typename Shape>
 struct KeyCopies {
   KeyWalk<Shape::kKeys> walk;
   int kv_head;
-  int page;     // lane i holds the step's page i % kPages
+  int page;     // of the step, this lane's (KeyWalk::lane_page)
   bool values;  // what comes next
   RingPlace<Shape> to;
-
-  static constexpr int kPages = Shape::kKeys / kPageTokens;
 
   DEVICE_FN static KeyCopies begin(const AttentionArguments& arguments, const AttentionTile* tile,
                                    int kv_head, uint32_t ring) {

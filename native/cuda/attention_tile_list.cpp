@@ -63,46 +63,28 @@ void AttentionTileList::place_sequences(const AttentionTasks& tasks) {
   shared_cuts_.assign(static_cast<size_t>(cuts), 0);
 }
 
-// A sequence of few rows shares blocks if at least a quarter of its keys are others', too;
-// otherwise a partial for each of its cuts would cost more than reading those once.
+// A sequence that little is gained for computes its cuts itself: one block that it has in common
+// with others must not make it leave a partial for each cut.
 void AttentionTileList::mark_shared(const AttentionTasks& tasks) {
-  const auto each_member = [&](const AttentionTasks::SplitTask& task, auto visit) {
-    for (int32_t m = 0; m < task.members; ++m) {
-      const auto& member = tasks.members()[static_cast<size_t>(task.first_member + m)];
-      visit(places_[static_cast<size_t>(member.sequence)],
-            tasks.segments()[static_cast<size_t>(member.segment)]);
-    }
-  };
-  for (const AttentionTasks::SplitTask& task : tasks.splits()) {
-    if (task.members < 2) continue;
-    each_member(task, [&](Place& place, const AttentionTasks::Segment& segment) {
-      place.shared_keys += std::min(kCutKeys, segment.length - task.cut * kCutKeys);
-    });
-  }
-  for (size_t s = 0; s < places_.size(); ++s) {
-    const AttentionTasks::Sequence& sequence = tasks.sequences()[s];
-    double keys = 0;
-    for (int32_t i = 0; i < sequence.segments; ++i)
-      keys += tasks.segments()[static_cast<size_t>(sequence.first_segment + i)].length;
-    places_[s].shares = sequence.rows * limits_.group <= limits_.max_shared_rows &&
-                        places_[s].shared_keys * 4 >= keys;
-  }
   for (const AttentionTasks::SplitTask& task : tasks.splits()) {
     if (sharers(tasks, task) < 2) continue;
-    each_member(task, [&](const Place& place, const AttentionTasks::Segment& segment) {
-      if (!place.shares) return;
+    for (int32_t m = 0; m < task.members; ++m) {
+      const auto& member = tasks.members()[static_cast<size_t>(task.first_member + m)];
+      if (!tasks.sequences()[static_cast<size_t>(member.sequence)].shares) continue;
+      const auto& segment = tasks.segments()[static_cast<size_t>(member.segment)];
+      const Place& place = places_[static_cast<size_t>(member.sequence)];
       shared_cuts_[static_cast<size_t>(place.first_cut + segment.first_partial + task.cut)] = 1;
-    });
+    }
   }
 }
 
 // Members of the task whose sequences share blocks.
 int32_t AttentionTileList::sharers(const AttentionTasks& tasks,
-                                   const AttentionTasks::SplitTask& task) const {
+                                   const AttentionTasks::SplitTask& task) {
   int32_t count = 0;
   for (int32_t m = 0; m < task.members; ++m) {
     const auto& member = tasks.members()[static_cast<size_t>(task.first_member + m)];
-    count += places_[static_cast<size_t>(member.sequence)].shares ? 1 : 0;
+    count += tasks.sequences()[static_cast<size_t>(member.sequence)].shares ? 1 : 0;
   }
   return count;
 }
@@ -162,7 +144,7 @@ void AttentionTileList::choose_entries(const AttentionTasks& tasks) {
     // The rows of a sequence have the same entries in all tiles, so the first range decides.
     if (range.first_token > 0) continue;
     place.entry_cuts =
-        !place.shares && spans > 1 && of_spans <= kSpansMayTake * of_cuts ? kSpanCuts : 1;
+        !sequence.shares && spans > 1 && of_spans <= kSpansMayTake * of_cuts ? kSpanCuts : 1;
   }
 }
 
@@ -279,7 +261,7 @@ void AttentionTileList::add_shared_tiles(const AttentionTasks& tasks) {
         const auto& sequence = tasks.sequences()[static_cast<size_t>(member.sequence)];
         const auto& segment = tasks.segments()[static_cast<size_t>(member.segment)];
         const Place& place = places_[static_cast<size_t>(member.sequence)];
-        if (!place.shares) continue;
+        if (!sequence.shares) continue;
         if (first_member) add_segment(segment, 0);
         first_member = false;
         for (int32_t t = 0; t < sequence.rows; ++t) {

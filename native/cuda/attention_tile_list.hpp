@@ -21,9 +21,6 @@ struct TileLimits {
   int32_t kv_heads = 1;
   int32_t group = 1;  // query heads per kv head
   TileRows rows;
-  // Sequences with more rows than this compute long enough on each key for sharing its read to gain
-  // nothing.
-  int32_t max_shared_rows = 0;
   // Blocks of either kind that run at once, about.
   int32_t few_workers = 1;
   int32_t many_workers = 1;
@@ -65,9 +62,7 @@ class AttentionTileList {
     bool results = true;
     int32_t entries = 0;  // that have partials
     int32_t first_partial = 0;
-    double keys = 0;         // of cuts that it does not share
-    double shared_keys = 0;  // that another sequence uses, too
-    bool shares = false;
+    double keys = 0;  // of cuts that it does not share
   };
   // Tokens of a sequence that a tile holds.
   struct Range {
@@ -81,7 +76,7 @@ class AttentionTileList {
   }
   void place_sequences(const AttentionTasks& tasks);
   void mark_shared(const AttentionTasks& tasks);
-  int32_t sharers(const AttentionTasks& tasks, const AttentionTasks::SplitTask& task) const;
+  static int32_t sharers(const AttentionTasks& tasks, const AttentionTasks::SplitTask& task);
   void add_ranges(const AttentionTasks& tasks);
   void choose_entries(const AttentionTasks& tasks);
   void add_arrays(const AttentionTasks& tasks);

@@ -140,8 +140,8 @@ int32_t AttentionTasks::fold_tokens(const Sequence& sequence, double most) {
 
 void AttentionTasks::choose_split(Mode mode) {
   if (mode == Mode::kFold) return;
+  mark_shared();
   if (mode == Mode::kAuto) {
-    mark_shared();
     if (limits_.workers > 1) mark_unbalanced();
   } else {
     for (Sequence& sequence : sequences_) sequence.split = true;
@@ -183,8 +183,9 @@ void AttentionTasks::mark_shared() {
   }
   for (size_t s = 0; s < sequences_.size(); ++s) {
     Sequence& sequence = sequences_[s];
-    if (candidate(sequence) && loads_[s] * 4 >= visible_keys(sequence, 0, sequence.rows))
-      sequence.split = true;
+    sequence.shares =
+        candidate(sequence) && loads_[s] * 4 >= visible_keys(sequence, 0, sequence.rows);
+    sequence.split = sequence.shares;
   }
   members_.clear();
 }

@@ -64,6 +64,7 @@ class AttentionTasks : public AttentionPlan {
     int32_t first_segment = 0;
     int32_t segments = 0;
     bool split = false;
+    bool shares = false;        // reading blocks once with other sequences pays
     int32_t cuts = 0;           // over all segments
     int64_t first_partial = 0;  // partials lie as [kv head][cut][row][head of the group], in states
   };

@@ -92,9 +92,9 @@ class AverageErrors {
     sums.plain += errors.plain.sum / errors.largest;
     sums.allowed += static_cast<double>(errors.count) * 0x1p-22;
   }
-  // At most twice those of a plain implementation, with next to nothing added.
-  void expect_accurate() const {
-    for (const Sums& sums : {bf16_, f16_}) EXPECT_LE(sums.ours, 2 * sums.plain + sums.allowed);
+  // At most so many times those of a plain implementation, with next to nothing added.
+  void expect_accurate(double times = 2) const {
+    for (const Sums& sums : {bf16_, f16_}) EXPECT_LE(sums.ours, times * sums.plain + sums.allowed);
   }
 
  private:
@@ -164,7 +164,8 @@ TEST_F(CudaAttentionTest, EqualsThePlainFormulaInGlobalPositions) {
     expect_accurate(c, setup, setup.whole(mode), random, average);
     if (HasFailure()) return;
   }
-  average.expect_accurate();
+  // Of so many cases luck is little: 1.12 times (bf16) and 1.08 (f16) over 180 plans.
+  average.expect_accurate(1.3);
 }
 
 TEST_F(CudaAttentionTest, ThePlainKernelDoesToo) {

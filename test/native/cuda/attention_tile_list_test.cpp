@@ -162,7 +162,6 @@ TEST(AttentionTileListTest, EveryRowMeetsEveryKeyOnce) {
       list.build(tasks, {.kv_heads = kKvHeads,
                          .group = group,
                          .rows = rows,
-                         .max_shared_rows = 32,
                          .few_workers = static_cast<int32_t>(random.between(1, 40)),
                          .many_workers = static_cast<int32_t>(random.between(1, 40))});
       std::multiset<Meeting> meetings;
