@@ -93,7 +93,7 @@ CpuAttention::CpuAttention(ThreadPool& pool, Isa isa, AttentionConfig config)
       max_tokens_(std::max(1, kMaxFoldRows / group_)),
       shape_{config_.head_dim, static_cast<int32_t>(config_.inv_freq.size()),
              static_cast<float>(config_.scale * std::numbers::log2e)},
-      kernels_(attention_kernels(isa)),
+      kernels_(attention_kernels(isa, config_.head_dim)),
       table_(config_.inv_freq, config_.rope_attention_factor),
       rope_store_(pool, isa, config_),
       rope_rotate_(pool, isa, config_),

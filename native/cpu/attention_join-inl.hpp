@@ -62,6 +62,25 @@ class Join {
     hn::StoreU(hn::MulAdd(partial, hn::Set(d, add_[row]), kept), d, state);
   }
 
+  // The same for kVectors vectors of 16 dims, of which those of the partial lie `stride` apart.
+  template <int32_t kVectors>
+  HWY_INLINE void row_outputs(int32_t row, int32_t dim, const float* partial,
+                              int32_t stride) const {
+    const hn::CappedTag<float, 16> d;
+    constexpr int32_t kLanes = static_cast<int32_t>(hn::MaxLanes(d));
+    float* state = states_[row] + dim;
+    const bool empty = sums_[row] == 0;
+    const auto keep = hn::Set(d, keep_[row]);
+    const auto add = hn::Set(d, add_[row]);
+    for (int32_t j = 0; j < kVectors; ++j) {
+      for (int32_t i = 0; i < 16; i += kLanes) {
+        const auto later = hn::Load(d, partial + j * stride + i);
+        float* at = state + j * 16 + i;
+        hn::StoreU(empty ? later : hn::MulAdd(later, add, hn::Mul(hn::LoadU(d, at), keep)), d, at);
+      }
+    }
+  }
+
   // sums: of the partials' weights, in fours.
   HWY_INLINE void end(const float* sums) {
     const F4 d;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "cpu/amx_attention_kernels.hpp"
 #include "cpu/attention_stages-inl.hpp"
 #include "cpu/kv_int8-inl.hpp"
 
@@ -39,12 +40,6 @@ Scratch split_scratch(float* scratch, int32_t head_dim) {
 int64_t scratch_size(const AttentionShape& shape) {
   return kMaxTileRows * (kQueryStride + kScoreStride + kOutputStride) +
          int64_t{kCutKeys} * shape.head_dim + int64_t{kCutKeys} * padded_head_dim(shape.head_dim);
-}
-
-bool see_alike(const AttentionRow* rows, int32_t count) {
-  return std::all_of(rows, rows + count, [&](const AttentionRow& row) {
-    return row.first == rows->first && row.last == rows->last;
-  });
 }
 
 Tile make_tile(const Scratch& scratch, const AttentionRow* rows, int32_t count) {
@@ -220,6 +215,18 @@ void attend_typed(const AttentionShape& shape, const AttentionCut& cut, const At
   }
 }
 
+// Folds up to 16 later partials (outputs, maximum, sum) into states.
+void fold_rows(int32_t head_dim, float* const* states, const float* outputs, int32_t output_stride,
+               const float* maxima, const float* sums, int32_t count) {
+  Join join;
+  join.begin(head_dim, states, maxima, count);
+  for (int32_t r = 0; r < count; ++r) {
+    for (int32_t i = 0; i < padded_head_dim(head_dim); i += kLanes)
+      join.outputs(F32(), r, i, hn::LoadU(F32(), outputs + r * output_stride + i));
+  }
+  join.end(sums);
+}
+
 }  // namespace
 
 int32_t attend_tile_rows() { return kMaxTileRows; }
@@ -291,13 +298,38 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace block_attention {
 
-AttentionKernels attention_kernels(Isa isa) {
+#if defined(__x86_64__)
+namespace {
+
+// Pages of other types are multiplied as without tiles.
+void attend_by_tiles(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+                     const AttentionRow* rows, int32_t count, float* scratch) {
+  static const auto amx = amx_attend();
+  (cut.dtype == DType::kBF16 ? amx : &N_AVX3::attend)(shape, cut, next, rows, count, scratch);
+}
+
+int64_t scratch_size_by_tiles(const AttentionShape& shape) {
+  return std::max(amx_attention_scratch_size(shape), N_AVX3::attend_scratch_size(shape));
+}
+
+}  // namespace
+#endif
+
+AttentionKernels attention_kernels(Isa isa, int32_t head_dim) {
   AttentionKernels kernels = {
       BLOCK_ATTENTION_KERNEL(isa, attend_tile_rows)(),
       BLOCK_ATTENTION_KERNEL(isa, attend_scratch_size), BLOCK_ATTENTION_KERNEL(isa, attend),
       BLOCK_ATTENTION_KERNEL(isa, fold), BLOCK_ATTENTION_KERNEL(isa, finish)};
 #if defined(__x86_64__)
-  if (has_bf16_dots(isa)) kernels.attend = &N_AVX3::attend_bf16_dots;
+  if (isa == Isa::kAmxBf16 && amx_takes_head(head_dim)) {
+    kernels.tile_rows = kAmxAttentionRows;
+    kernels.scratch_size = &scratch_size_by_tiles;
+    kernels.attend = &attend_by_tiles;
+  } else if (has_bf16_dots(isa)) {
+    kernels.attend = &N_AVX3::attend_bf16_dots;
+  }
+#else
+  static_cast<void>(head_dim);
 #endif
   return kernels;
 }

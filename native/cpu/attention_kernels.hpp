@@ -63,6 +63,6 @@ struct AttentionKernels {
   void (*finish)(int32_t head_dim, const float* states, int32_t count, float* out);
 };
 
-AttentionKernels attention_kernels(Isa isa);
+AttentionKernels attention_kernels(Isa isa, int32_t head_dim);
 
 }  // namespace block_attention

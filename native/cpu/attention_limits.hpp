@@ -10,7 +10,7 @@
 namespace block_attention {
 
 // Rows of a fold task at most: a worker's states stay in its caches.
-inline constexpr int32_t kMaxFoldRows = 192;
+inline constexpr int32_t kMaxFoldRows = 256;
 
 inline AttentionPlanLimits attention_limits(int32_t threads, int32_t num_kv_heads, int32_t group,
                                             int32_t head_dim, int32_t tile_rows) {

@@ -23,18 +23,6 @@ namespace block_attention::HWY_NAMESPACE {
 namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Folds up to 16 later partials (outputs, maximum, sum) into states.
-void fold_rows(int32_t head_dim, float* const* states, const float* outputs, int32_t output_stride,
-               const float* maxima, const float* sums, int32_t count) {
-  Join join;
-  join.begin(head_dim, states, maxima, count);
-  for (int32_t r = 0; r < count; ++r) {
-    for (int32_t i = 0; i < padded_head_dim(head_dim); i += kLanes)
-      join.outputs(F32(), r, i, hn::LoadU(F32(), outputs + r * output_stride + i));
-  }
-  join.end(sums);
-}
-
 // A tile on its way through the stages.
 struct Tile {
   const AttentionRow* rows;
@@ -51,6 +39,12 @@ struct Tile {
 
   Softmax softmax() { return {scores, maxima, totals}; }
 };
+
+HWY_INLINE bool see_alike(const AttentionRow* rows, int32_t count) {
+  return std::all_of(rows, rows + count, [&](const AttentionRow& row) {
+    return row.first == rows->first && row.last == rows->last;
+  });
+}
 
 // The query of a row, rotated and scaled, as the products with keys of T want it.
 template <typename T>

@@ -16,7 +16,7 @@ class AttentionTest : public ::testing::TestWithParam<Isa> {};
 INSTANTIATE_TEST_SUITE_P(Isas, AttentionTest, ::testing::ValuesIn(supported_isas()), IsaName());
 
 AttentionCase random_case(Random& random) {
-  const std::vector<int32_t> head_dims = {8, 16, 24, 64, 80, 128, 256};
+  const std::vector<int32_t> head_dims = {8, 16, 24, 32, 64, 80, 96, 128, 160, 256};
   const std::vector<int32_t> groups = {1, 2, 3, 4, 7, 8, 16};
   const std::vector<int32_t> windows = {0, 0, 1, 16, 64, 300};
   const std::vector<int32_t> lengths = {1, 15, 16, 17, 255, 256, 257, 300, 513, 1000};

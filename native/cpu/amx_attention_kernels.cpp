@@ -1,0 +1,354 @@
+#include "cpu/amx_attention_kernels.hpp"
+
+#include "cpu/amx_tiles.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/amx_attention_kernels.cpp"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "cpu/attention_stages-inl.hpp"
+#include "cpu/lines_ahead.hpp"
+
+// For 16 rows and a cut of heads of 64 dims the multiplier is busy for 64 products of 16 cycles,
+// half of them scores; the vector units make 256 vectors of weights, 5 cycles each. So weights are
+// made while the products of the step before are summed. The rest is to keep scores in the first
+// cache level: 16 rows of them take 17 KiB, which every group of rows uses anew, while keys and
+// values stream from the second.
+#if HWY_TARGET == HWY_AVX3
+HWY_BEFORE_NAMESPACE();
+namespace block_attention::HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr int32_t kGroupRows = kAmxAttentionRows;
+static_assert(kGroupRows == amx::kTileRows && kPanel * 4 == amx::kRowBytes);
+// Of a product: dims of scores, keys of outputs.
+constexpr int32_t kStepDims = 32;
+constexpr int32_t kStepKeys = 32;
+constexpr int32_t kStepPanels = kStepKeys / kPanel;
+constexpr int64_t kQueryBytes = kQueryStride * 4;
+constexpr int64_t kScoreBytes = kScoreStride * 4;
+// Panels of dims whose outputs are summed at once, and floats of a tile of sums.
+constexpr int32_t kMostPanels = 4;
+constexpr int32_t kTileFloats = kGroupRows * kPanel;
+
+struct AmxScratch {
+  float* query;   // [16][kQueryStride]: rotated, scaled and rounded
+  float* scores;  // [16][kScoreStride], then the weights, rounded
+  float* sums;    // [kMostPanels][16][16]: outputs
+  char* values;   // [kCutKeys / 32][head_dim / 16] tiles of bf16, zeros where nobody sees a key
+};
+
+AmxScratch split_amx_scratch(float* scratch) {
+  AmxScratch s;
+  s.query = scratch;
+  s.scores = s.query + kGroupRows * kQueryStride;
+  s.sums = s.scores + kGroupRows * kScoreStride;
+  s.values = reinterpret_cast<char*>(s.sums + kMostPanels * kTileFloats);
+  return s;
+}
+
+int64_t amx_scratch_size(const AttentionShape& shape) {
+  return kGroupRows * (kQueryStride + kScoreStride) + kMostPanels * kTileFloats +
+         int64_t{kCutKeys} * shape.head_dim / 2;
+}
+
+// Steps of kStepKeys keys in which keys lie.
+KeyRange steps_of(KeyRange keys) {
+  return {keys.first / kStepKeys, (keys.last + kStepKeys - 1) / kStepKeys};
+}
+
+KeyRange keys_of(const AttentionRow* rows, int32_t count) {
+  KeyRange keys = {rows->first, rows->last};
+  for (int32_t r = 1; r < count; ++r) {
+    keys.first = std::min(keys.first, rows[r].first);
+    keys.last = std::max(keys.last, rows[r].last);
+  }
+  return keys;
+}
+
+// A group of up to 16 rows on its way through the stages.
+struct RowGroup {
+  const AttentionRow* rows;
+  int32_t count;
+  KeyRange steps;  // in which the keys lie that some row sees
+  const AmxScratch* scratch;
+  HWY_ALIGN float maxima[kGroupRows];
+  HWY_ALIGN float totals[kGroupRows * kPanel];
+  Join join;
+
+  Softmax softmax() { return {scratch->scores, maxima, totals}; }
+};
+
+template <int... kIndices, typename Body>
+HWY_INLINE void for_indices(std::integer_sequence<int, kIndices...>, const Body& body) {
+  (body(std::integral_constant<int, kIndices>()), ...);
+}
+// body(integral_constant<int, i>()) for i from 0 to kCount - 1: tiles are named by constants.
+template <int kCount, typename Body>
+HWY_INLINE void for_constants(const Body& body) {
+  for_indices(std::make_integer_sequence<int, kCount>(), body);
+}
+
+// The scores of a panel, in tile kSums, by tiles 2 and 3. The query of kSteps steps is in tiles 4
+// and up, or if kSteps is 0 comes from memory.
+template <int kSums, int kSteps>
+HWY_INLINE void score_panel(const AttentionShape& shape, const char* query, const void* page) {
+  const char* keys = static_cast<const char*>(page);
+  constexpr int64_t kStepBytes = kStepDims * kPanel * 2;
+  amx::zero<kSums>();
+  for_constants<kSteps>([&](auto step) {
+    constexpr int kKeys = 2 + step() % 2;
+    amx::stream<kKeys>(keys + step() * kStepBytes);
+    amx::multiply_bf16<kSums, 4 + step(), kKeys>();
+  });
+  if constexpr (kSteps == 0) {
+    for (int32_t dim = 0; dim < shape.head_dim; dim += kStepDims) {
+      amx::load<4>(query + dim * 2, kQueryBytes);
+      amx::stream<2>(keys + dim / kStepDims * kStepBytes);
+      amx::multiply_bf16<kSums, 4, 2>();
+    }
+  }
+}
+
+// Two panels at a time: one is stored while the other is summed.
+template <int kSteps>
+void score(const AttentionShape& shape, const AttentionCut& cut, const RowGroup& group,
+           LinesAhead& ahead) {
+  const char* query = reinterpret_cast<const char*>(group.scratch->query);
+  char* scores = reinterpret_cast<char*>(group.scratch->scores);
+  for_constants<kSteps>(
+      [&](auto step) { amx::load<4 + step()>(query + step() * kStepDims * 2, kQueryBytes); });
+  const auto page = [&](int32_t panel) {
+    // Behind the last page there are keys that nobody sees.
+    return cut.k[panel] != nullptr ? cut.k[panel] : cut.k[panel - 1];
+  };
+  for (int32_t panel = kStepPanels * group.steps.first; panel < kStepPanels * group.steps.last;
+       panel += 2) {
+    score_panel<0, kSteps>(shape, query, page(panel));
+    ahead.take_turn();
+    score_panel<1, kSteps>(shape, query, page(panel + 1));
+    amx::store<0>(scores + panel * amx::kRowBytes, kScoreBytes);
+    amx::store<1>(scores + (panel + 1) * amx::kRowBytes, kScoreBytes);
+    ahead.take_turn();
+  }
+}
+
+void score_any(const AttentionShape& shape, const AttentionCut& cut, const RowGroup& group,
+               LinesAhead& ahead) {
+  switch (shape.head_dim / kStepDims) {
+    case 1:
+      return score<1>(shape, cut, group, ahead);
+    case 2:
+      return score<2>(shape, cut, group, ahead);
+    case 3:
+      return score<3>(shape, cut, group, ahead);
+    case 4:
+      return score<4>(shape, cut, group, ahead);
+    default:
+      return score<0>(shape, cut, group, ahead);
+  }
+}
+
+// Rows are computed in fours; those behind the group's hold whatever they do, and nobody looks.
+template <int32_t kRows>
+HWY_INLINE void maximum(const AttentionShape& shape, RowGroup& group) {
+  const KeyRange panels = {kStepPanels * group.steps.first, kStepPanels * group.steps.last};
+  const AttentionRow* rows = group.rows;
+  float* scores = group.scratch->scores;
+  if (see_alike(rows, group.count)) {
+    hide_unseen<kRows>(scores, panels, rows->first, rows->last);
+  } else {
+    for (int32_t r = 0; r < group.count; ++r)
+      hide_unseen<1>(scores + r * kScoreStride, panels, rows[r].first, rows[r].last);
+  }
+  find_maxima<kRows>(group.softmax(), panels);
+  float* states[kGroupRows];
+  for (int32_t r = 0; r < group.count; ++r) states[r] = rows[r].state;
+  group.join.begin(shape.head_dim, states, group.maxima, group.count);
+}
+
+// Turns a row's scores of one step into weights 2^(score - maximum).
+HWY_INLINE void weigh_step(const Softmax& softmax, int32_t row, int32_t step) {
+  const F32 d;
+  float* scores = softmax.scores + row * kScoreStride;
+  float* totals = softmax.totals + row * kPanel;
+  const V maximum = hn::Set(d, softmax.maxima[row]);
+  const auto weights = [&](int32_t key) HWY_ATTR {
+    return weights_of<Bf16Dots>(hn::Sub(hn::Load(d, scores + key), maximum));
+  };
+  const V first = weights(step * kStepKeys);
+  const V second = weights(step * kStepKeys + kPanel);
+  hn::Store(hn::Add(hn::Add(hn::Load(d, totals), first), second), d, totals);
+  round_two_to_bf16(first, second, scores + step * kPanel);
+}
+
+template <int32_t kPanels>
+HWY_INLINE void zero_sums() {
+  for_constants<kPanels>([](auto panel) { amx::zero<panel()>(); });
+}
+
+// Adds the values of a panel of dims, `tile`, times the weights of a step, in tile 4.
+template <int32_t kIndex>
+HWY_INLINE void multiply_values(const char* tile) {
+  constexpr int kValues = 6 + kIndex % 2;
+  amx::stream<kValues>(tile);
+  amx::multiply_bf16<kIndex, 4, kValues>();
+}
+
+// The tile of values of a step and of the panel of dims that begins at `dim`.
+HWY_INLINE const char* values_at(const AttentionShape& shape, const RowGroup& group, int32_t step,
+                                 int32_t dim) {
+  const int64_t tile = int64_t{step} * (shape.head_dim / kPanel) + dim / kPanel;
+  return group.scratch->values + tile * amx::kTileBytes;
+}
+
+// Joins the sums of kPanels panels of dims from `dim` on.
+template <int32_t kPanels>
+HWY_INLINE void join_sums(const RowGroup& group, int32_t dim) {
+  float* sums = group.scratch->sums;
+  for_constants<kPanels>([&](auto panel) { amx::store<panel()>(sums + panel() * kTileFloats); });
+  for (int32_t r = 0; r < group.count; ++r)
+    group.join.row_outputs<kPanels>(r, dim, sums + r * kPanel, kTileFloats);
+}
+
+// Weights are made so many steps before they are multiplied: a tile cannot be loaded from stores
+// that have not reached the cache.
+constexpr int32_t kStepsAhead = 2;
+
+// Weights and the outputs of the first kPanels panels of dims, of which those of a step are summed
+// while the weights of the next are made.
+template <int32_t kRows, int32_t kPanels>
+HWY_INLINE void weigh_and_output(const AttentionShape& shape, RowGroup& group, LinesAhead& ahead) {
+  const Softmax softmax = group.softmax();
+  const char* weights = reinterpret_cast<const char*>(softmax.scores);
+  const int32_t last = group.steps.last;
+  const auto weigh = [&](int32_t step, int32_t from, int32_t to) HWY_ATTR {
+    for (int32_t r = from; step < last && r < to; ++r) weigh_step(softmax, r, step);
+  };
+  zero_sums<kPanels>();
+  for (int32_t i = 0; i < kStepsAhead; ++i) weigh(group.steps.first + i, 0, kRows);
+  for (int32_t step = group.steps.first; step < last; ++step) {
+    const char* values = values_at(shape, group, step, 0);
+    amx::load<4>(weights + step * amx::kRowBytes, kScoreBytes);
+    for_constants<kPanels>([&](auto panel) HWY_ATTR {
+      multiply_values<panel()>(values + panel() * amx::kTileBytes);
+      weigh(step + kStepsAhead, panel() * kRows / kPanels, (panel() + 1) * kRows / kPanels);
+      ahead.take_turn();
+    });
+  }
+  join_sums<kPanels>(group, 0);
+}
+
+// The outputs of kPanels more panels of dims.
+template <int32_t kPanels>
+HWY_INLINE void output(const AttentionShape& shape, const RowGroup& group, int32_t dim) {
+  const char* weights = reinterpret_cast<const char*>(group.scratch->scores);
+  zero_sums<kPanels>();
+  for (int32_t step = group.steps.first; step < group.steps.last; ++step) {
+    const char* values = values_at(shape, group, step, dim);
+    amx::load<4>(weights + step * amx::kRowBytes, kScoreBytes);
+    for_constants<kPanels>(
+        [&](auto panel) { multiply_values<panel()>(values + panel() * amx::kTileBytes); });
+  }
+  join_sums<kPanels>(group, dim);
+}
+
+template <int32_t kRows>
+void attend_scored(const AttentionShape& shape, RowGroup& group, LinesAhead& ahead) {
+  maximum<kRows>(shape, group);
+  int32_t dim = kMostPanels * kPanel;
+  if (shape.head_dim >= dim) {
+    weigh_and_output<kRows, kMostPanels>(shape, group, ahead);
+  } else {
+    dim = 2 * kPanel;
+    weigh_and_output<kRows, 2>(shape, group, ahead);
+  }
+  for (; dim + kMostPanels * kPanel <= shape.head_dim; dim += kMostPanels * kPanel)
+    output<kMostPanels>(shape, group, dim);
+  if (dim < shape.head_dim) output<2>(shape, group, dim);
+  HWY_ALIGN float sums[kGroupRows];
+  combine_lanes(
+      group.totals, group.count, [](V4 a, V4 b) HWY_ATTR { return hn::Add(a, b); }, sums);
+  group.join.end(sums);
+}
+
+// By rows of the group, in fours.
+using AttendScored = void (*)(const AttentionShape&, RowGroup&, LinesAhead&);
+constexpr AttendScored kAttendScored[] = {attend_scored<4>, attend_scored<8>, attend_scored<12>,
+                                          attend_scored<16>};
+
+// The values of the steps in which `keys` lie, tile by tile. Slots outside of `keys` may hold
+// anything, which not even a weight of zero would make zero.
+void copy_values(const AttentionCut& cut, KeyRange keys, int32_t head_dim, char* to) {
+  const F32 d;
+  const hn::RebindToUnsigned<F32> bits;
+  const KeyRange steps = steps_of(keys);
+  const int32_t tiles = head_dim / kPanel;
+  for (int32_t p = kStepPanels * steps.first; p < kStepPanels * steps.last; ++p) {
+    const float* from = static_cast<const float*>(cut.v[p]);
+    char* page = to + (p / kStepPanels * tiles * amx::kTileBytes) +
+                 (p % kStepPanels * amx::kTileBytes / kStepPanels);
+    for (int32_t pair = 0; pair < kPanel / 2; ++pair) {
+      const int32_t key = p * kPanel + 2 * pair;
+      const auto seen = [&](int32_t k) { return k >= keys.first && k < keys.last; };
+      const auto mask =
+          hn::Set(bits, (seen(key) ? 0xffffu : 0) | (seen(key + 1) ? 0xffff0000u : 0));
+      for (int32_t i = 0; i < tiles; ++i) {
+        const V values = seen(key) || seen(key + 1)
+                             ? hn::LoadU(d, from + (pair * tiles + i) * kPanel)
+                             : hn::Zero(d);
+        hn::Store(hn::BitCast(d, hn::And(hn::BitCast(bits, values), mask)), d,
+                  reinterpret_cast<float*>(page + i * amx::kTileBytes + pair * amx::kRowBytes));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int64_t amx_attention_scratch(const AttentionShape& shape) { return amx_scratch_size(shape); }
+
+void amx_attend(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+                const AttentionRow* rows, int32_t count, float* scratch) {
+  const amx::Tiles tiles;
+  const AmxScratch parts = split_amx_scratch(scratch);
+  copy_values(cut, keys_of(rows, count), shape.head_dim, parts.values);
+  const KeyRange steps = steps_of(keys_of(rows, count));
+  LinesAhead ahead(next, shape.head_dim,
+                   (count + kGroupRows - 1) / kGroupRows * (steps.last - steps.first) * 6);
+  RowGroup group;
+  group.scratch = &parts;
+  for (int32_t first = 0; first < count; first += kGroupRows) {
+    group.rows = rows + first;
+    group.count = std::min(kGroupRows, count - first);
+    group.steps = steps_of(keys_of(group.rows, group.count));
+    for (int32_t r = 0; r < group.count; ++r)
+      load_queries<1, Bf16Dots>(shape, group.rows + r, parts.query + r * kQueryStride);
+    score_any(shape, cut, group, ahead);
+    kAttendScored[(group.count - 1) / 4](shape, group, ahead);
+  }
+}
+
+}  // namespace block_attention::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
+
+#if HWY_ONCE && defined(__x86_64__)
+namespace block_attention {
+
+int64_t amx_attention_scratch_size(const AttentionShape& shape) {
+  return N_AVX3::amx_attention_scratch(shape);
+}
+
+void (*amx_attend())(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+                     const AttentionRow* rows, int32_t count, float* scratch) {
+  return &N_AVX3::amx_attend;
+}
+
+}  // namespace block_attention
+#endif

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/attention_kernels.hpp"
+
+namespace block_attention {
+
+// The pages of the next cut, asked for line by line beside what computes: all at once would hold up
+// what that loads. Lines of kStreams pages take turns, since memory answers as many streams sooner
+// than one.
+class LinesAhead {
+ public:
+  // All of `next`, which may be null, in so many turns.
+  LinesAhead(const AttentionCut* next, int32_t head_dim, int32_t turns)
+      : page_bytes_(kPanel * head_dim * 2) {
+    for (int32_t p = 0; next != nullptr && p < kCutPages && next->k[p] != nullptr; ++p) {
+      pages_[pages_end_++] = static_cast<const char*>(next->k[p]);
+      pages_[pages_end_++] = static_cast<const char*>(next->v[p]);
+    }
+    for (; pages_end_ % kStreams != 0; ++pages_end_) pages_[pages_end_] = pages_[pages_end_ - 1];
+    const int32_t rounds = pages_end_ / kStreams * (page_bytes_ / kLineBytes);
+    for_a_turn_ = (rounds + turns - 1) / turns;
+  }
+  // Into the second cache level: the first is too small for what is loaded meanwhile.
+  void take_turn() {
+    for (int32_t i = 0; i < for_a_turn_ && page_ < pages_end_; ++i) {
+      for (int32_t j = 0; j < kStreams; ++j) __builtin_prefetch(pages_[page_ + j] + offset_, 0, 2);
+      offset_ += kLineBytes;
+      if (offset_ == page_bytes_) {
+        offset_ = 0;
+        page_ += kStreams;
+      }
+    }
+  }
+
+ private:
+  static constexpr int32_t kStreams = 8;
+  static constexpr int32_t kLineBytes = 64;
+  static_assert(2 * kCutPages % kStreams == 0);
+
+  const char* pages_[2 * kCutPages];
+  int32_t pages_end_ = 0;
+  int32_t page_ = 0;
+  int32_t page_bytes_;
+  int32_t offset_ = 0;
+  int32_t for_a_turn_;
+};
+
+}  // namespace block_attention
