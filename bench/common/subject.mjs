@@ -56,12 +56,13 @@ export function loadOptions({ device, threads, dtype, kvDtype }, progress) {
 }
 
 /**
- * An engine, its config, the bytes of one element of its matrices, and those of weights that one step of decoding reads.
+ * An engine, its config, the type of its matrices before any are quantised, and the bytes of weights that one step of decoding
+ * reads.
  *
  * @param {Settings} settings
  * @param {Progress} progress
  * @param {{ profile?: boolean }} [more]
- * @returns {Promise<{ engine: Engine, subject: Subject, config: ModelConfig, elementBytes: number, stepBytes: number }>}
+ * @returns {Promise<{ engine: Engine, subject: Subject, config: ModelConfig, storedDtype: ModelConfig['dtype'], stepBytes: number }>}
  */
 export async function openEngine(settings, progress, more = {}) {
   const chosen = chosenModel(settings);
@@ -75,7 +76,8 @@ export async function openEngine(settings, progress, more = {}) {
   const config = random ? await randomConfig(source) : (await loadModelFolder(source)).config;
   const { weightBytes } = engine.stats();
   // Random weights are bf16 unless said, and a GPU has no others than of 16 bits.
-  const elementBytes = random || engine.device.startsWith('cuda') ? 2 : ELEMENT_BYTES[config.dtype];
+  const narrowed = config.dtype === 'f32' && engine.device.startsWith('cuda');
+  const storedDtype = random || narrowed ? 'bf16' : config.dtype;
   return {
     engine,
     subject: {
@@ -87,8 +89,8 @@ export async function openEngine(settings, progress, more = {}) {
       weightBytes,
     },
     config,
-    elementBytes,
-    stepBytes: weightBytes - unreadBytes(config, elementBytes),
+    storedDtype,
+    stepBytes: weightBytes - unreadBytes(config, ELEMENT_BYTES[storedDtype]),
   };
 }
 

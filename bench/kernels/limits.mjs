@@ -8,7 +8,9 @@ import { buildPrograms, GPU_PROGRAMS, isToBeHad, pathOf } from './build.mjs';
 const run = promisify(execFile);
 const CPU_PROGRAM = 'ops_bench';
 
-/** @typedef {'f32' | 'bf16' | 'int8'} Product what is multiplied */
+const PRODUCTS = /** @type {const} */ (['f32', 'bf16', 'int8']);
+
+/** @typedef {typeof PRODUCTS[number]} Product what is multiplied */
 
 /**
  * @typedef {object} Limits
@@ -16,6 +18,7 @@ const CPU_PROGRAM = 'ops_bench';
  *   half writing)
  * @property {Record<Product, number>} gflops multiply-adds in the registers of the CPU, of what is multiplied, or the fastest
  *   matrix product of a GPU
+ * @property {Product[]} [tiles] what the CPU's tiles multiply (AMX): vectors compute beside them
  */
 
 /** Whether they can be measured here. @param {string} device */
@@ -32,13 +35,20 @@ export const hasLimits = (device) => isToBeHad(GPU_PROGRAMS[device]?.program ?? 
  */
 export async function measureLimits({ device, threads, short }) {
   const gpu = GPU_PROGRAMS[device];
-  if (gpu === undefined) {
-    const { readGBs, f32GFLOPs, bf16GFLOPs, int8GFLOPs } = await cpuLimits(threads, short);
-    return { readGBs, gflops: { f32: f32GFLOPs, bf16: bf16GFLOPs, int8: int8GFLOPs } };
-  }
+  if (gpu === undefined) return limitsOfCpu(await runLimits(threads, short));
   await buildPrograms(device);
   const { stdout } = await run(pathOf(gpu.program), ['--limits', '1', ...(short ? ['--short', '1'] : [])]);
   return gpuLimits(stdout);
+}
+
+/** @param {OpsOutput['limits']} limits @returns {Limits} */
+export function limitsOfCpu({ readGBs, f32GFLOPs, bf16GFLOPs, bf16Tiles, int8GFLOPs, int8Tiles }) {
+  const inTiles = { f32: false, bf16: bf16Tiles, int8: int8Tiles };
+  return {
+    readGBs,
+    gflops: { f32: f32GFLOPs, bf16: bf16GFLOPs, int8: int8GFLOPs },
+    tiles: PRODUCTS.filter((product) => inTiles[product]),
+  };
 }
 
 /** @param {string} text what the GPU's program printed @returns {Limits} */
@@ -54,7 +64,7 @@ export function gpuLimits(text) {
  * @param {boolean} short
  * @returns {Promise<OpsOutput['limits']>}
  */
-async function cpuLimits(threads, short) {
+async function runLimits(threads, short) {
   await buildPrograms();
   const quick = short ? ['--rounds', '1', '--megabytes', '8'] : [];
   const args = ['--limits', '1', '--threads', String(threads), ...quick];

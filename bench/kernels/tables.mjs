@@ -5,12 +5,23 @@ import { number, percent } from '../common/format.mjs';
 /** @import { ProgramOutput } from './parse.mjs' */
 
 /**
+ * @typedef {object} OpsLimits
+ * @property {number} readGBs
+ * @property {string} readKernel
+ * @property {number} f32GFLOPs
+ * @property {number} bf16GFLOPs
+ * @property {boolean} [bf16Tiles] whether that is the rate of tiles; runs of earlier versions measured none
+ * @property {number} int8GFLOPs
+ * @property {boolean} [int8Tiles]
+ */
+
+/**
  * What ops_bench prints.
  *
  * @typedef {object} OpsOutput
  * @property {string} isa
  * @property {number} threads
- * @property {{ readGBs: number, readKernel: string, f32GFLOPs: number, bf16GFLOPs: number, int8GFLOPs: number }} limits
+ * @property {OpsLimits} limits
  * @property {{ op: string, shape: string, microseconds: number, flops: number, bytes: number }[]} rows
  */
 
@@ -56,8 +67,14 @@ function limits({ isa, threads, limits }, others) {
         ? []
         : [['fastest streaming read beside the other ops', `${number(Math.max(...reads))} GB/s`]]),
       ['float32 multiply-add in registers', `${number(limits.f32GFLOPs)} GFLOP/s`],
-      ['bf16 multiply-add in registers', `${number(limits.bf16GFLOPs)} GFLOP/s`],
-      ['int8 multiply-add in registers', `${number(limits.int8GFLOPs)} GFLOP/s`],
+      [
+        `bf16 multiply-add in ${limits.bf16Tiles ? 'tiles' : 'registers'}`,
+        `${number(limits.bf16GFLOPs)} GFLOP/s`,
+      ],
+      [
+        `int8 multiply-add in ${limits.int8Tiles ? 'tiles, two products each' : 'registers'}`,
+        `${number(limits.int8GFLOPs)} GFLOP/s`,
+      ],
       ['fastest matrix product below', `${number(gemm)} GFLOP/s`],
     ],
   };

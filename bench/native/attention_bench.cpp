@@ -3,8 +3,9 @@
 //
 // GFLOP/s and GB/s of attention for block encoding, the final block and decoding, beside limits
 // measured in the same run: multiply-adds on registers (of bf16 over bf16 pages, where the CPU has
-// them), `linear` with 512 rows, and the fastest streaming read. `floor` is the least time that
-// these limits allow (the larger of bytes / read and operations / peak) over the time measured.
+// them, and in tiles where it has those, though they multiply only heads of a multiple of 32 dims),
+// `linear` with 512 rows, and the fastest streaming read. `floor` is the least time that these
+// limits allow (the larger of bytes / read and operations / peak) over the time measured.
 // Contenders take turns in rounds and each counts with its fastest, since noise only ever adds
 // time. KV states are rotated through more than 256 MB, as a model's layers are.
 #include <time.h>

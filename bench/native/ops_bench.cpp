@@ -1,8 +1,9 @@
 // ops_bench [--isa NAME] [--threads N] [--rounds R] [--megabytes M] [--limits 1]
 //
-// The limits of this machine (fastest streaming read, peak float32 multiply-add), then time,
-// GFLOP/s and GB/s of the small ops. Prints one JSON object: {isa, threads, limits: {readGBs,
-// readKernel, f32GFLOPs, bf16GFLOPs, int8GFLOPs}, rows: [{op, shape, microseconds, flops, bytes}]}.
+// The limits of this machine (fastest streaming read, peak multiply-adds), then time, GFLOP/s and
+// GB/s of the small ops. Prints one JSON object: {isa, threads, limits: {readGBs, readKernel,
+// f32GFLOPs, bf16GFLOPs, bf16Tiles, int8GFLOPs, int8Tiles}, rows: [{op, shape, microseconds, flops,
+// bytes}]}; bf16Tiles and int8Tiles: whether that rate is one of tiles (AMX).
 // Times are those of the fastest round (noise only ever adds time). Activations stay in the caches,
 // as in a forward pass, where the op before has just written them; KV pages and logits are rotated
 // through more than M megabytes (four times the last-level cache unless said).
@@ -75,12 +76,17 @@ std::string shape_of(int64_t rows, int64_t cols) {
   return std::to_string(rows) + " x " + std::to_string(cols);
 }
 
+struct ProductLimit {
+  double rate = 0;
+  bool tiles = false;
+};
+
 struct Limits {
   double read_rate = 0;
   std::string read_kernel;
-  double f32_rate = 0;
-  double bf16_rate = 0;
-  double int8_rate = 0;
+  ProductLimit f32;
+  ProductLimit bf16;
+  ProductLimit int8;
 };
 
 // Work is dealt out in chunks, and a call reads few of them: a worker that the system stops for a
@@ -109,7 +115,7 @@ Limits measure_limits(const Options& options, Backend& backend) {
       limits.read_kernel = kernel.name;
     }
   }
-  const auto rate_of = [&](Product product) {
+  const auto limit_of = [&](Product product) {
     const PeakProducts peak = peak_products(options.isa, product);
     const int64_t rounds = 2'500;
     const int64_t tasks = 8 * int64_t{options.threads};
@@ -118,11 +124,12 @@ Limits measure_limits(const Options& options, Backend& backend) {
         sink.fetch_xor(static_cast<uint32_t>(peak.run(rounds)), std::memory_order_relaxed);
       });
     });
-    return static_cast<double>(tasks * rounds) * peak.flops_per_round / seconds;
+    const double rate = static_cast<double>(tasks * rounds) * peak.flops_per_round / seconds;
+    return ProductLimit{rate, peak.tiles};
   };
-  limits.f32_rate = rate_of(Product::kF32);
-  limits.bf16_rate = rate_of(Product::kBF16);
-  limits.int8_rate = rate_of(Product::kInt8);
+  limits.f32 = limit_of(Product::kF32);
+  limits.bf16 = limit_of(Product::kBF16);
+  limits.int8 = limit_of(Product::kInt8);
   return limits;
 }
 
@@ -251,13 +258,16 @@ void rope(const Options& options, Backend& backend, std::vector<Row>& rows_out) 
   }
 }
 
+const char* json(bool value) { return value ? "true" : "false"; }
+
 void print(const Options& options, const Limits& limits, const std::vector<Row>& rows) {
   std::printf(
       "{\"isa\":\"%s\",\"threads\":%d,\"limits\":{\"readGBs\":%.3f,\"readKernel\":\"%s\","
-      "\"f32GFLOPs\":%.3f,\"bf16GFLOPs\":%.3f,\"int8GFLOPs\":%.3f},"
-      "\"rows\":[",
+      "\"f32GFLOPs\":%.3f,\"bf16GFLOPs\":%.3f,\"bf16Tiles\":%s,\"int8GFLOPs\":%.3f,"
+      "\"int8Tiles\":%s},\"rows\":[",
       isa_name(options.isa), options.threads, limits.read_rate / 1e9, limits.read_kernel.c_str(),
-      limits.f32_rate / 1e9, limits.bf16_rate / 1e9, limits.int8_rate / 1e9);
+      limits.f32.rate / 1e9, limits.bf16.rate / 1e9, json(limits.bf16.tiles),
+      limits.int8.rate / 1e9, json(limits.int8.tiles));
   for (size_t i = 0; i < rows.size(); ++i) {
     const Row& row = rows[i];
     std::printf(

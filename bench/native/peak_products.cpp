@@ -7,6 +7,7 @@
 
 #include "cpu/bf16_pairs-inl.hpp"
 #include "cpu/int8_format.hpp"
+#include "peak_tiles.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
@@ -90,10 +91,13 @@ namespace block_attention {
 PeakProducts peak_products(Isa isa, Product product) {
   const double single = (*BLOCK_ATTENTION_KERNEL(isa, products_per_round))();
 #if defined(__x86_64__)
+  if (product == Product::kBF16 && isa == Isa::kAmxBf16)
+    return {&run_bf16_tiles, kBf16TileFlops, true};
   if (product == Product::kBF16 && has_bf16_dots(isa)) return {&N_AVX3::run_bf16, 2 * single};
   if (product == Product::kInt8 && isa != Isa::kPortable) {
-    // That of vectors, where there are tiles, too: a floor still, though a low one.
-    if (best_int8_dot(isa) != Int8Dot::kPairs)
+    const Int8Dot dot = best_int8_dot(isa);
+    if (dot == Int8Dot::kAmx) return {&run_int8_tiles, kInt8TileFlops, true};
+    if (dot == Int8Dot::kQuads)
       return {has_avx512(isa) ? &N_AVX3::run_int8_quads : &N_AVX2::run_int8_quads, 4 * single};
     return {BLOCK_ATTENTION_KERNEL(isa, run_int8_pairs), 2 * single};
   }

@@ -26,7 +26,7 @@ const ROPE_STORE = 3;
 
 /**
  * Of an exponential, as few as a polynomial good enough for weights in bf16 has: four multiply-adds. They go through the same
- * multipliers as the products, so their times add up; what else a softmax takes may find other units idle.
+ * multipliers as products of vectors, so their times add up; what else a softmax takes may find other units idle.
  */
 const EXPONENTIAL = 8;
 
@@ -116,21 +116,17 @@ function keysBefore(end, first, window) {
 
 /**
  * How long it takes at the limits of the machine: of each call either the bytes or the operations, whichever takes longer.
+ * Products of tiles leave the vectors' multipliers to what is beside them, so of those two, too, the longer.
  *
  * @param {readonly Work[]} work
  * @param {Limits} limits
  * @returns {number} ms
  */
-export function floorOf(work, { readGBs, gflops }) {
-  return work.reduce(
-    (sum, { calls, bytes, flops, product, exponentials = 0, besides = 0 }) =>
-      sum +
-      calls *
-        Math.max(
-          bytes / readGBs,
-          flops / gflops[product] + (EXPONENTIAL * exponentials + besides) / gflops.f32,
-        ) *
-        1e-6,
-    0,
-  );
+export function floorOf(work, { readGBs, gflops, tiles = [] }) {
+  return work.reduce((sum, { calls, bytes, flops, product, exponentials = 0, besides = 0 }) => {
+    const products = flops / gflops[product];
+    const vectors = (EXPONENTIAL * exponentials + besides) / gflops.f32;
+    const operations = tiles.includes(product) ? Math.max(products, vectors) : products + vectors;
+    return sum + calls * Math.max(bytes / readGBs, operations) * 1e-6;
+  }, 0);
 }

@@ -79,7 +79,7 @@ async function measureSteps(settings, device, planFor, progress) {
   const kind = settings.device === 'auto' && device.startsWith('cuda') ? 'cuda' : settings.device;
   progress.show('ttft: the limits of the machine');
   const limits = hasLimits(kind) ? await measureLimits({ device: kind, threads, short }) : undefined;
-  const { engine, config, elementBytes, stepBytes } = await openEngine(settings, progress, { profile: true });
+  const { engine, config, storedDtype, stepBytes } = await openEngine(settings, progress, { profile: true });
   try {
     const parts = await measureStepParts(engine, await planFor(engine), progress);
     return parts.map((step) => {
@@ -88,7 +88,8 @@ async function measureSteps(settings, device, planFor, progress) {
         rows: step.rows,
         weightBytes: stepBytes / computedParameters(config),
         kvBytes: KV_BYTES[settings.kvDtype ?? 'bf16'] ?? 2,
-        weightProduct: settings.dtype === 'int8' ? 'int8' : elementBytes === 2 ? 'bf16' : 'f32',
+        // Weights of f16 are widened to float32 on a CPU; on a GPU all products have one rate.
+        weightProduct: settings.dtype === 'int8' ? 'int8' : storedDtype === 'bf16' ? 'bf16' : 'f32',
         // Integers of int8 pages are widened to float32 before they are multiplied.
         kvProduct: (settings.kvDtype ?? 'bf16') === 'bf16' ? 'bf16' : 'f32',
       });

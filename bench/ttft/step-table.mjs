@@ -2,7 +2,7 @@
 import { number, tokenCount } from '../common/format.mjs';
 
 /** @import { OpTime } from 'block-attention' */
-/** @import { Limits } from '../kernels/limits.mjs' */
+/** @import { Limits, Product } from '../kernels/limits.mjs' */
 /** @import { Table } from '../common/table.mjs' */
 /** @import { StepParts } from './step-parts.mjs' */
 
@@ -48,9 +48,17 @@ export function stepTable(columns) {
       'Of the round of the median, by an engine that takes times, which costs some; the last line is of one that does not.',
       limits === undefined
         ? 'No floors: the program that measures the limits of the machine is not here.'
-        : `Floor: bytes at ${number(limits.readGBs)} GB/s or operations at ${number(limits.gflops.f32)} (float32), ${number(limits.gflops.bf16)} (bf16) or ${number(limits.gflops.int8)} (int8) GFLOP/s, measured in this run (of an exponential of attention four multiply-adds of float32); weights and pages come from memory, activations from the caches.`,
+        : `Floor: bytes at ${number(limits.readGBs)} GB/s or operations at ${rates(limits)} GFLOP/s, measured in this run (of an exponential of attention four multiply-adds of float32${limits.tiles?.length ? ', beside products in tiles' : ''}); weights and pages come from memory, activations from the caches.`,
     ],
   };
+}
+
+/** @param {Limits} limits */
+function rates({ gflops, tiles = [] }) {
+  /** @param {Product} product @param {string} [name] */
+  const rate = (product, name = product) =>
+    `${number(gflops[product])} (${name}${tiles.includes(product) ? ' in tiles' : ''})`;
+  return `${rate('f32', 'float32')}, ${rate('bf16')} or ${rate('int8')}`;
 }
 
 /** @param {readonly OpTime[]} ops */

@@ -72,6 +72,19 @@ it('takes the fastest of the run as the limits', () => {
     '800 GFLOP/s',
     '151 GFLOP/s',
   ]);
+  expect(limits?.rows.map(([name]) => name)).toContain('bf16 multiply-add in registers');
   expect(linear?.rows).toHaveLength(2);
   expect(ops?.rows).toEqual([['rms_norm', '1 x 10', '2.00', '20.0', '10.0%', '5.00', '25.0%']]);
+});
+
+it('says which multiply-adds are those of tiles', () => {
+  const ops = { ...OPS, limits: { ...OPS.limits, bf16Tiles: true, int8Tiles: true } };
+  const [limits] = kernelTables({ ops, others: [] });
+  expect(limits?.rows.map(([name]) => name)).toEqual(
+    expect.arrayContaining([
+      'float32 multiply-add in registers',
+      'bf16 multiply-add in tiles',
+      'int8 multiply-add in tiles, two products each',
+    ]),
+  );
 });

@@ -3,7 +3,7 @@ import { Engine } from 'block-attention';
 import { expect, it } from 'vitest';
 import { Progress } from '../../bench/common/progress.mjs';
 import { randomOf } from '../../bench/common/random.mjs';
-import { gpuLimits } from '../../bench/kernels/limits.mjs';
+import { gpuLimits, limitsOfCpu } from '../../bench/kernels/limits.mjs';
 import { tokenBlocks } from '../../bench/ttft/content.mjs';
 import { finalStepWork, floorOf, type Work } from '../../bench/ttft/floor.mjs';
 import { measureStepParts } from '../../bench/ttft/step-parts.mjs';
@@ -92,6 +92,31 @@ it('takes of each call what takes longer', () => {
   expect(floorOf([], limits)).toBe(0);
 });
 
+it('takes what vectors do to be done beside tiles', () => {
+  const limits = { readGBs: 10, gflops: { f32: 100, bf16: 2000, int8: 400 }, tiles: ['bf16' as const] };
+  const call = { calls: 1, bytes: 1e6, flops: 1e9, product: 'bf16' } as const;
+  expect(floorOf([{ ...call, besides: 1e7 }], limits)).toBeCloseTo(0.5, 9);
+  expect(floorOf([{ ...call, exponentials: 1e7 }], limits)).toBeCloseTo(0.8, 9);
+  expect(floorOf([{ ...call, besides: 1e7, bytes: 1e7 }], limits)).toBeCloseTo(1, 9);
+  expect(floorOf([{ ...call, besides: 1e7, product: 'int8' }], limits)).toBeCloseTo(2.5 + 0.1, 9);
+});
+
+it('reads the limits of a CPU, and what its tiles multiply', () => {
+  const measured = {
+    readGBs: 20,
+    readKernel: 'one stream',
+    f32GFLOPs: 200,
+    bf16GFLOPs: 400,
+    int8GFLOPs: 800,
+  };
+  const limits = { readGBs: 20, gflops: { f32: 200, bf16: 400, int8: 800 } };
+  expect(limitsOfCpu(measured)).toEqual({ ...limits, tiles: [] });
+  expect(limitsOfCpu({ ...measured, bf16Tiles: false, int8Tiles: true })).toEqual({
+    ...limits,
+    tiles: ['int8'],
+  });
+});
+
 it('reads the limits of a GPU', () => {
   expect(gpuLimits('NVIDIA\nlimits: copy 2793 GB/s, GEMM 712.5 TFLOP/s\n')).toEqual({
     readGBs: 2793,
@@ -162,6 +187,11 @@ it('prints them beside their floors', () => {
   ]);
   expect(table.notes?.join(' ')).toMatch(
     /20.0 GB\/s .* 200 \(float32\), 400 \(bf16\) or 800 \(int8\) GFLOP\/s/,
+  );
+
+  const tiles = { ...step, limits: { ...step.limits, tiles: ['bf16' as const] } };
+  expect(stepTable([{ promptTokens: 512, ttft: 9, step: tiles }]).notes?.join(' ')).toMatch(
+    /400 \(bf16 in tiles\) or 800 \(int8\) .* float32, beside products in tiles\)/,
   );
 
   // Without the program that measures the limits.
