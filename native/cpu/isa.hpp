@@ -26,8 +26,8 @@ namespace block_attention {
 // kAvxVnni is AVX2 with VNNI's products of bytes, for int8 weights; all else is that of kAvx2.
 // kAvx512Bf16 is AVX-512 with dot products of bfloat16: where weights, or keys and values, are
 // bf16, what they are multiplied by is rounded to bf16, too. Everything else is that of kAvx512.
-// kAmxBf16 is kAvx512Bf16 with tiles of such products for weights, which are summed in another
-// order.
+// kAmxBf16 is kAvx512Bf16 with tiles of such products for weights, and for keys and values of most
+// heads (amx_takes_head()), which are summed in another order.
 enum class Isa { kPortable, kAvx2, kAvxVnni, kAvx512, kAvx512Bf16, kAmxBf16 };
 
 constexpr bool has_bf16_dots(Isa isa) { return isa == Isa::kAvx512Bf16 || isa == Isa::kAmxBf16; }
