@@ -10,14 +10,15 @@
 #include <algorithm>
 #include <utility>
 
+#include "cpu/amx_values-inl.hpp"
 #include "cpu/attention_stages-inl.hpp"
 #include "cpu/lines_ahead.hpp"
 
 // For 16 rows and a cut of heads of 64 dims the multiplier is busy for 64 products of 16 cycles,
-// half of them scores; the vector units make 256 vectors of weights, 5 cycles each. So weights are
-// made while the products of the step before are summed. The rest is to keep scores in the first
-// cache level: 16 rows of them take 17 KiB, which every group of rows uses anew, while keys and
-// values stream from the second.
+// half of them scores; the vector units make 256 vectors of weights, 5 cycles each, or 7 near
+// products of tiles, which leave one unit for multiply-adds of vectors. So weights are made beside
+// products. The rest is to keep scores in the first cache level: 16 rows of them take 17 KiB, which
+// every group of rows uses anew, while keys and values stream past it from the second.
 #if HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
@@ -26,10 +27,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr int32_t kGroupRows = kAmxAttentionRows;
 static_assert(kGroupRows == amx::kTileRows && kPanel * 4 == amx::kRowBytes);
-// Of a product: dims of scores, keys of outputs.
+// Dims of a product that sums over them.
 constexpr int32_t kStepDims = 32;
-constexpr int32_t kStepKeys = 32;
-constexpr int32_t kStepPanels = kStepKeys / kPanel;
+static_assert(amx_takes_head(kStepDims) && !amx_takes_head(kStepDims / 2));
 constexpr int64_t kQueryBytes = kQueryStride * 4;
 constexpr int64_t kScoreBytes = kScoreStride * 4;
 // Panels of dims whose outputs are summed at once, and floats of a tile of sums.
@@ -40,7 +40,7 @@ struct AmxScratch {
   float* query;   // [16][kQueryStride]: rotated, scaled and rounded
   float* scores;  // [16][kScoreStride], then the weights, rounded
   float* sums;    // [kMostPanels][16][16]: outputs
-  char* values;   // [kCutKeys / 32][head_dim / 16] tiles of bf16, zeros where nobody sees a key
+  char* values;   // of bf16, as copy_values() leaves them
 };
 
 AmxScratch split_amx_scratch(float* scratch) {
@@ -52,23 +52,9 @@ AmxScratch split_amx_scratch(float* scratch) {
   return s;
 }
 
-int64_t amx_scratch_size(const AttentionShape& shape) {
-  return kGroupRows * (kQueryStride + kScoreStride) + kMostPanels * kTileFloats +
-         int64_t{kCutKeys} * shape.head_dim / 2;
-}
-
 // Steps of kStepKeys keys in which keys lie.
 KeyRange steps_of(KeyRange keys) {
   return {keys.first / kStepKeys, (keys.last + kStepKeys - 1) / kStepKeys};
-}
-
-KeyRange keys_of(const AttentionRow* rows, int32_t count) {
-  KeyRange keys = {rows->first, rows->last};
-  for (int32_t r = 1; r < count; ++r) {
-    keys.first = std::min(keys.first, rows[r].first);
-    keys.last = std::max(keys.last, rows[r].last);
-  }
-  return keys;
 }
 
 // A group of up to 16 rows on its way through the stages.
@@ -92,6 +78,16 @@ HWY_INLINE void for_indices(std::integer_sequence<int, kIndices...>, const Body&
 template <int kCount, typename Body>
 HWY_INLINE void for_constants(const Body& body) {
   for_indices(std::make_integer_sequence<int, kCount>(), body);
+}
+
+// Into the second cache level: the first is too small for what is loaded meanwhile.
+HWY_INLINE void take_turn(LinesAhead& ahead) {
+  ahead.take_turn([](const char* line) { __builtin_prefetch(line, 0, 2); });
+}
+// Turns that a group of rows takes in a step.
+constexpr int32_t kScoreTurns = 2;
+constexpr int32_t turns_of_step(const AttentionShape& shape) {
+  return kScoreTurns + std::min(kMostPanels, shape.head_dim / kPanel);
 }
 
 // The scores of a panel, in tile kSums, by tiles 2 and 3. The query of kSteps steps is in tiles 4
@@ -130,11 +126,11 @@ void score(const AttentionShape& shape, const AttentionCut& cut, const RowGroup&
   for (int32_t panel = kStepPanels * group.steps.first; panel < kStepPanels * group.steps.last;
        panel += 2) {
     score_panel<0, kSteps>(shape, query, page(panel));
-    ahead.take_turn();
+    take_turn(ahead);
     score_panel<1, kSteps>(shape, query, page(panel + 1));
     amx::store<0>(scores + panel * amx::kRowBytes, kScoreBytes);
     amx::store<1>(scores + (panel + 1) * amx::kRowBytes, kScoreBytes);
-    ahead.take_turn();
+    take_turn(ahead);
   }
 }
 
@@ -220,8 +216,7 @@ HWY_INLINE void join_sums(const RowGroup& group, int32_t dim) {
 // that have not reached the cache.
 constexpr int32_t kStepsAhead = 2;
 
-// Weights and the outputs of the first kPanels panels of dims, of which those of a step are summed
-// while the weights of the next are made.
+// Weights and the outputs of the first kPanels panels of dims, which are summed beside them.
 template <int32_t kRows, int32_t kPanels>
 HWY_INLINE void weigh_and_output(const AttentionShape& shape, RowGroup& group, LinesAhead& ahead) {
   const Softmax softmax = group.softmax();
@@ -238,7 +233,7 @@ HWY_INLINE void weigh_and_output(const AttentionShape& shape, RowGroup& group, L
     for_constants<kPanels>([&](auto panel) HWY_ATTR {
       multiply_values<panel()>(values + panel() * amx::kTileBytes);
       weigh(step + kStepsAhead, panel() * kRows / kPanels, (panel() + 1) * kRows / kPanels);
-      ahead.take_turn();
+      take_turn(ahead);
     });
   }
   join_sums<kPanels>(group, 0);
@@ -253,7 +248,7 @@ HWY_INLINE void output(const AttentionShape& shape, const RowGroup& group, int32
     const char* values = values_at(shape, group, step, dim);
     amx::load<4>(weights + step * amx::kRowBytes, kScoreBytes);
     for_constants<kPanels>(
-        [&](auto panel) { multiply_values<panel()>(values + panel() * amx::kTileBytes); });
+        [&](auto panel) HWY_ATTR { multiply_values<panel()>(values + panel() * amx::kTileBytes); });
   }
   join_sums<kPanels>(group, dim);
 }
@@ -282,45 +277,23 @@ using AttendScored = void (*)(const AttentionShape&, RowGroup&, LinesAhead&);
 constexpr AttendScored kAttendScored[] = {attend_scored<4>, attend_scored<8>, attend_scored<12>,
                                           attend_scored<16>};
 
-// The values of the steps in which `keys` lie, tile by tile. Slots outside of `keys` may hold
-// anything, which not even a weight of zero would make zero.
-void copy_values(const AttentionCut& cut, KeyRange keys, int32_t head_dim, char* to) {
-  const F32 d;
-  const hn::RebindToUnsigned<F32> bits;
-  const KeyRange steps = steps_of(keys);
-  const int32_t tiles = head_dim / kPanel;
-  for (int32_t p = kStepPanels * steps.first; p < kStepPanels * steps.last; ++p) {
-    const float* from = static_cast<const float*>(cut.v[p]);
-    char* page = to + (p / kStepPanels * tiles * amx::kTileBytes) +
-                 (p % kStepPanels * amx::kTileBytes / kStepPanels);
-    for (int32_t pair = 0; pair < kPanel / 2; ++pair) {
-      const int32_t key = p * kPanel + 2 * pair;
-      const auto seen = [&](int32_t k) { return k >= keys.first && k < keys.last; };
-      const auto mask =
-          hn::Set(bits, (seen(key) ? 0xffffu : 0) | (seen(key + 1) ? 0xffff0000u : 0));
-      for (int32_t i = 0; i < tiles; ++i) {
-        const V values = seen(key) || seen(key + 1)
-                             ? hn::LoadU(d, from + (pair * tiles + i) * kPanel)
-                             : hn::Zero(d);
-        hn::Store(hn::BitCast(d, hn::And(hn::BitCast(bits, values), mask)), d,
-                  reinterpret_cast<float*>(page + i * amx::kTileBytes + pair * amx::kRowBytes));
-      }
-    }
-  }
-}
-
 }  // namespace
 
-int64_t amx_attention_scratch(const AttentionShape& shape) { return amx_scratch_size(shape); }
+int64_t amx_attention_scratch_size(const AttentionShape& shape) {
+  return kGroupRows * (kQueryStride + kScoreStride) + kMostPanels * kTileFloats +
+         values_bytes(shape.head_dim) / 4;
+}
 
 void amx_attend(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
                 const AttentionRow* rows, int32_t count, float* scratch) {
   const amx::Tiles tiles;
   const AmxScratch parts = split_amx_scratch(scratch);
-  copy_values(cut, keys_of(rows, count), shape.head_dim, parts.values);
-  const KeyRange steps = steps_of(keys_of(rows, count));
+  const KeyRange keys = keys_of(rows, count);
+  const KeyRange steps = steps_of(keys);
+  copy_values(cut, keys, steps, shape.head_dim, parts.values);
+  const int32_t groups = (count + kGroupRows - 1) / kGroupRows;
   LinesAhead ahead(next, shape.head_dim,
-                   (count + kGroupRows - 1) / kGroupRows * (steps.last - steps.first) * 6);
+                   groups * (steps.last - steps.first) * turns_of_step(shape));
   RowGroup group;
   group.scratch = &parts;
   for (int32_t first = 0; first < count; first += kGroupRows) {
@@ -342,12 +315,12 @@ HWY_AFTER_NAMESPACE();
 namespace block_attention {
 
 int64_t amx_attention_scratch_size(const AttentionShape& shape) {
-  return N_AVX3::amx_attention_scratch(shape);
+  return N_AVX3::amx_attention_scratch_size(shape);
 }
 
-void (*amx_attend())(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
-                     const AttentionRow* rows, int32_t count, float* scratch) {
-  return &N_AVX3::amx_attend;
+void amx_attend(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+                const AttentionRow* rows, int32_t count, float* scratch) {
+  N_AVX3::amx_attend(shape, cut, next, rows, count, scratch);
 }
 
 }  // namespace block_attention

@@ -19,10 +19,12 @@ constexpr bool amx_takes_head(int32_t head_dim) { return head_dim % 32 == 0; }
 // Rows that are computed at once.
 inline constexpr int32_t kAmxAttentionRows = 16;
 
-// Only for Isa::kAmxBf16, pages of bf16 and heads that amx_takes_head(): the functions of
-// AttentionKernels with these names.
+#if defined(__x86_64__)
+// Only for Isa::kAmxBf16, pages of bf16 and heads that amx_takes_head(): `scratch_size` and
+// `attend` of AttentionKernels.
 int64_t amx_attention_scratch_size(const AttentionShape& shape);
-void (*amx_attend())(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
-                     const AttentionRow* rows, int32_t count, float* scratch);
+void amx_attend(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
+                const AttentionRow* rows, int32_t count, float* scratch);
+#endif
 
 }  // namespace block_attention

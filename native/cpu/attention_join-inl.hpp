@@ -53,30 +53,24 @@ class Join {
     }
   }
 
-  // Joins a vector of the partial's outputs, from dim `dim` on. An empty state may hold anything.
+  // Joins a vector of the partial's outputs, from dim `dim` on.
   template <class D>
   HWY_INLINE void outputs(D d, int32_t row, int32_t dim, hn::Vec<D> partial) const {
-    float* state = states_[row] + dim;
-    if (sums_[row] == 0) return hn::StoreU(partial, d, state);
-    const auto kept = hn::Mul(hn::LoadU(d, state), hn::Set(d, keep_[row]));
-    hn::StoreU(hn::MulAdd(partial, hn::Set(d, add_[row]), kept), d, state);
+    const RowWeights<D> weights = {sums_[row] == 0, hn::Set(d, keep_[row]), hn::Set(d, add_[row])};
+    join(d, weights, partial, states_[row] + dim);
   }
 
   // The same for kVectors vectors of 16 dims, of which those of the partial lie `stride` apart.
   template <int32_t kVectors>
   HWY_INLINE void row_outputs(int32_t row, int32_t dim, const float* partial,
                               int32_t stride) const {
-    const hn::CappedTag<float, 16> d;
+    using D = hn::CappedTag<float, 16>;
+    const D d;
     constexpr int32_t kLanes = static_cast<int32_t>(hn::MaxLanes(d));
-    float* state = states_[row] + dim;
-    const bool empty = sums_[row] == 0;
-    const auto keep = hn::Set(d, keep_[row]);
-    const auto add = hn::Set(d, add_[row]);
+    const RowWeights<D> weights = {sums_[row] == 0, hn::Set(d, keep_[row]), hn::Set(d, add_[row])};
     for (int32_t j = 0; j < kVectors; ++j) {
       for (int32_t i = 0; i < 16; i += kLanes) {
-        const auto later = hn::Load(d, partial + j * stride + i);
-        float* at = state + j * 16 + i;
-        hn::StoreU(empty ? later : hn::MulAdd(later, add, hn::Mul(hn::LoadU(d, at), keep)), d, at);
+        join(d, weights, hn::Load(d, partial + j * stride + i), states_[row] + dim + j * 16 + i);
       }
     }
   }
@@ -96,6 +90,19 @@ class Join {
   }
 
  private:
+  template <class D>
+  struct RowWeights {
+    bool empty;  // the state, which may then hold anything
+    hn::Vec<D> keep;
+    hn::Vec<D> add;
+  };
+  template <class D>
+  static HWY_INLINE void join(D d, const RowWeights<D>& weights, hn::Vec<D> partial, float* state) {
+    if (weights.empty) return hn::StoreU(partial, d, state);
+    const auto kept = hn::Mul(hn::LoadU(d, state), weights.keep);
+    hn::StoreU(hn::MulAdd(partial, weights.add, kept), d, state);
+  }
+
   int32_t count_;
   int32_t tail_;  // where a state's maximum and sum are
   float* states_[16];

@@ -192,11 +192,7 @@ void ask_for(const AttentionCut& cut, int32_t head_dim) {
 
 void attend_int8(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
                  const AttentionRow* rows, int32_t count, const Scratch& scratch) {
-  KeyRange keys = {kCutKeys, 0};
-  for (int32_t r = 0; r < count; ++r) {
-    if (rows[r].first < keys.first) keys.first = rows[r].first;
-    if (rows[r].last > keys.last) keys.last = rows[r].last;
-  }
+  const KeyRange keys = keys_of(rows, count);
   Pages<float> wide;
   widen_cut(cut, keys, shape.head_dim, scratch, wide);
   if (next != nullptr) ask_for(*next, shape.head_dim);
@@ -304,8 +300,8 @@ namespace {
 // Pages of other types are multiplied as without tiles.
 void attend_by_tiles(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
                      const AttentionRow* rows, int32_t count, float* scratch) {
-  static const auto amx = amx_attend();
-  (cut.dtype == DType::kBF16 ? amx : &N_AVX3::attend)(shape, cut, next, rows, count, scratch);
+  (cut.dtype == DType::kBF16 ? &amx_attend : &N_AVX3::attend)(shape, cut, next, rows, count,
+                                                              scratch);
 }
 
 int64_t scratch_size_by_tiles(const AttentionShape& shape) {

@@ -48,7 +48,7 @@ struct AttentionShape {
 };
 
 struct AttentionKernels {
-  int32_t tile_rows;  // that are computed at once
+  int32_t tile_rows;  // that are computed at once, if pages are bf16
   // Floats of scratch memory that attend() needs, aligned to 64 bytes.
   int64_t (*scratch_size)(const AttentionShape& shape);
   // Folds the cut into the state of every row. `next`, which may be null, is the cut that this

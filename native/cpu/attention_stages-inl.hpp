@@ -2,8 +2,8 @@
 // Highway target). Every sum has one order, whatever the tile shape and the vector width: scores
 // are summed over dims 0, 1, 2 ... with keys in lanes, outputs over keys 0, 1, 2 ... with dims in
 // lanes, weights in 16 lanes (key j in lane j % 16). Keys that a row does not see have weight 0 and
-// add exact zeros. Bf16Dots: the query, rotated and scaled, and the weights are rounded to bf16;
-// the sum of a row's weights is that of the unrounded ones.
+// add exact zeros, if their values are finite. Bf16Dots: the query, rotated and scaled, and the
+// weights are rounded to bf16; the sum of a row's weights is that of the unrounded ones.
 #if defined(BLOCK_ATTENTION_CPU_ATTENTION_STAGES_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef BLOCK_ATTENTION_CPU_ATTENTION_STAGES_INL
 #undef BLOCK_ATTENTION_CPU_ATTENTION_STAGES_INL
@@ -44,6 +44,16 @@ HWY_INLINE bool see_alike(const AttentionRow* rows, int32_t count) {
   return std::all_of(rows, rows + count, [&](const AttentionRow& row) {
     return row.first == rows->first && row.last == rows->last;
   });
+}
+
+// The keys that some row sees.
+HWY_INLINE KeyRange keys_of(const AttentionRow* rows, int32_t count) {
+  KeyRange keys = {rows->first, rows->last};
+  for (int32_t r = 1; r < count; ++r) {
+    keys.first = std::min(keys.first, rows[r].first);
+    keys.last = std::max(keys.last, rows[r].last);
+  }
+  return keys;
 }
 
 // The query of a row, rotated and scaled, as the products with keys of T want it.
@@ -98,12 +108,7 @@ HWY_INLINE void load_query<Bf16Dots>(const AttentionShape& shape, const Attentio
 template <int32_t kRows, typename T>
 struct Stages {
   static HWY_NOINLINE void rotate(const AttentionShape& shape, Tile& tile) {
-    KeyRange keys = {tile.rows[0].first, tile.rows[0].last};
-    for (int32_t r = 1; r < kRows && !tile.alike; ++r) {
-      keys.first = std::min(keys.first, tile.rows[r].first);
-      keys.last = std::max(keys.last, tile.rows[r].last);
-    }
-    tile.keys = keys;
+    tile.keys = keys_of(tile.rows, tile.alike ? 1 : kRows);
     load_queries<kRows, T>(shape, tile.rows, tile.query);
     tile.panels = {tile.keys.first / kPanel, (tile.keys.last + kPanel - 1) / kPanel};
   }

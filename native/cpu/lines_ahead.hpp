@@ -11,7 +11,7 @@ namespace block_attention {
 // than one.
 class LinesAhead {
  public:
-  // All of `next`, which may be null, in so many turns.
+  // `next`, which may be null, in about so many turns.
   LinesAhead(const AttentionCut* next, int32_t head_dim, int32_t turns)
       : page_bytes_(kPanel * head_dim * 2) {
     for (int32_t p = 0; next != nullptr && p < kCutPages && next->k[p] != nullptr; ++p) {
@@ -22,10 +22,11 @@ class LinesAhead {
     const int32_t rounds = pages_end_ / kStreams * (page_bytes_ / kLineBytes);
     for_a_turn_ = (rounds + turns - 1) / turns;
   }
-  // Into the second cache level: the first is too small for what is loaded meanwhile.
-  void take_turn() {
+  // ask(line) for each.
+  template <typename Ask>
+  void take_turn(const Ask& ask) {
     for (int32_t i = 0; i < for_a_turn_ && page_ < pages_end_; ++i) {
-      for (int32_t j = 0; j < kStreams; ++j) __builtin_prefetch(pages_[page_ + j] + offset_, 0, 2);
+      for (int32_t j = 0; j < kStreams; ++j) ask(pages_[page_ + j] + offset_);
       offset_ += kLineBytes;
       if (offset_ == page_bytes_) {
         offset_ = 0;

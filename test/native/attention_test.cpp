@@ -15,8 +15,10 @@ using Mode = AttentionTasks::Mode;
 class AttentionTest : public ::testing::TestWithParam<Isa> {};
 INSTANTIATE_TEST_SUITE_P(Isas, AttentionTest, ::testing::ValuesIn(supported_isas()), IsaName());
 
-AttentionCase random_case(Random& random) {
-  const std::vector<int32_t> head_dims = {8, 16, 24, 32, 64, 80, 96, 128, 160, 256};
+// `tiled`: with pages and heads that tiles of bf16 multiply, where the CPU has them.
+AttentionCase random_case(Random& random, bool tiled = false) {
+  const std::vector<int32_t> head_dims = {8, 16, 24, 64, 80, 128, 256};
+  const std::vector<int32_t> tiled_head_dims = {32, 64, 96, 128, 160, 224, 256};
   const std::vector<int32_t> groups = {1, 2, 3, 4, 7, 8, 16};
   const std::vector<int32_t> windows = {0, 0, 1, 16, 64, 300};
   const std::vector<int32_t> lengths = {1, 15, 16, 17, 255, 256, 257, 300, 513, 1000};
@@ -24,7 +26,7 @@ AttentionCase random_case(Random& random) {
     return from[static_cast<size_t>(random.between(0, static_cast<int64_t>(from.size()) - 1))];
   };
   AttentionCase c;
-  const int32_t head_dim = pick(head_dims);
+  const int32_t head_dim = pick(tiled ? tiled_head_dims : head_dims);
   const int32_t rotary_dim = random.chance(0.7) ? head_dim : std::max(2, head_dim / 4 / 2 * 2);
   // One draw to a statement: the order of arguments is the compiler's.
   const auto kv_heads = static_cast<int32_t>(random.between(1, 3));
@@ -32,7 +34,7 @@ AttentionCase random_case(Random& random) {
   const double attention_factor = random.chance(0.3) ? 1.2 : 1.0;
   c.config = attention_config(kv_heads, group, head_dim, rotary_dim, attention_factor);
   const std::vector<DType> kv_dtypes = {DType::kBF16, DType::kF32, DType::kI8};
-  c.kv_dtype = kv_dtypes[static_cast<size_t>(random.between(0, 2))];
+  c.kv_dtype = tiled ? DType::kBF16 : kv_dtypes[static_cast<size_t>(random.between(0, 2))];
   c.window = pick(windows);
   CaseSizes sizes;
   const int64_t blocks = random.between(0, 5);
@@ -72,7 +74,7 @@ TEST_P(AttentionTest, EqualsThePlainFormulaInGlobalPositions) {
   const int cases = GetParam() == Isa::kPortable ? 12 : 60;
   for (uint64_t seed = 1; seed <= static_cast<uint64_t>(cases); ++seed) {
     Random random(seed);
-    const AttentionCase c = random_case(random);
+    const AttentionCase c = random_case(random, seed % 3 == 0);
     SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << describe(c));
     AttentionSetup setup(c, GetParam(), static_cast<int>(random.between(1, 3)), seed);
     const Mode mode = static_cast<Mode>(random.between(0, 2));
@@ -88,7 +90,7 @@ TEST_P(AttentionTest, HasTheSameBitsInEverySchedule) {
   const int cases = GetParam() == Isa::kPortable ? 6 : 25;
   for (uint64_t seed = 101; seed < 101 + static_cast<uint64_t>(cases); ++seed) {
     Random random(seed);
-    const AttentionCase c = random_case(random);
+    const AttentionCase c = random_case(random, seed % 3 == 0);
     SCOPED_TRACE(testing::Message() << "seed " << seed << ": " << describe(c));
     AttentionSetup first(c, GetParam(), 1, seed);
     const std::vector<float> expected = first.step(first.whole(), Mode::kFold);
@@ -131,45 +133,54 @@ TEST(AttentionIsaTest, Avx2AndAvx512GiveTheSameBits) {
   }
 }
 
+constexpr DType kFloatPages[] = {DType::kBF16, DType::kF32};
+
 TEST_P(AttentionTest, SharpAndFlatScoresStayFinite) {
-  for (float q_scale : {0.0f, 1e-20f, 1000.0f, 1e6f}) {
-    SCOPED_TRACE(testing::Message() << "q scale " << q_scale);
-    Random random(7);
-    AttentionCase c;
-    c.config = attention_config(1, 4, 64, 64);
-    CaseSizes sizes;
-    sizes.blocks = {300, 600};
-    sizes.rows = {20};
-    sizes.q_scale = q_scale;
-    fill_case(random, sizes, c);
-    AttentionSetup setup(c, GetParam(), 2, 7);
-    for (float x : setup.step(setup.whole())) ASSERT_TRUE(std::isfinite(x));
+  for (const DType pages : kFloatPages) {
+    for (float q_scale : {0.0f, 1e-20f, 1000.0f, 1e6f}) {
+      SCOPED_TRACE(testing::Message() << dtype_name(pages) << ", q scale " << q_scale);
+      Random random(7);
+      AttentionCase c;
+      c.config = attention_config(1, 4, 64, 64);
+      c.kv_dtype = pages;
+      CaseSizes sizes;
+      sizes.blocks = {300, 600};
+      sizes.rows = {20};
+      sizes.q_scale = q_scale;
+      fill_case(random, sizes, c);
+      AttentionSetup setup(c, GetParam(), 2, 7);
+      for (float x : setup.step(setup.whole())) ASSERT_TRUE(std::isfinite(x));
+    }
   }
 }
 
 // A NaN in q must not vanish behind the masks.
 TEST_P(AttentionTest, ANanQueryGivesANanRowAndTouchesNoOther) {
-  Random random(8);
-  AttentionCase c;
-  c.config = attention_config(1, 2, 64, 64);
-  CaseSizes sizes;
-  sizes.blocks = {300};
-  sizes.rows = {20};
-  fill_case(random, sizes, c);
-  AttentionSetup clean(c, GetParam(), 1, 8);
-  const std::vector<float> expected = clean.step(clean.whole());
-  CaseSequence& sequence = c.sequences[0];
-  const int32_t row = 7;
-  sequence.own.qkv[static_cast<size_t>(sequence.local_begin + row) * c.qkv_cols() + 3] = kNan;
-  AttentionSetup setup(c, GetParam(), 1, 8);
-  const std::vector<float> out = setup.step(setup.whole());
-  for (int32_t r = 0; r < sequence.rows; ++r) {
-    for (int32_t i = 0; i < c.cols(); ++i) {
-      const auto at = static_cast<size_t>(r * c.cols() + i);
-      if (r == row && i < 64) {
-        ASSERT_TRUE(std::isnan(out[at])) << i;
-      } else {
-        ASSERT_EQ(out[at], expected[at]) << r << " " << i;
+  for (const DType pages : kFloatPages) {
+    SCOPED_TRACE(dtype_name(pages));
+    Random random(8);
+    AttentionCase c;
+    c.config = attention_config(1, 2, 64, 64);
+    c.kv_dtype = pages;
+    CaseSizes sizes;
+    sizes.blocks = {300};
+    sizes.rows = {20};
+    fill_case(random, sizes, c);
+    AttentionSetup clean(c, GetParam(), 1, 8);
+    const std::vector<float> expected = clean.step(clean.whole());
+    CaseSequence& sequence = c.sequences[0];
+    const int32_t row = 7;
+    sequence.own.qkv[static_cast<size_t>(sequence.local_begin + row) * c.qkv_cols() + 3] = kNan;
+    AttentionSetup setup(c, GetParam(), 1, 8);
+    const std::vector<float> out = setup.step(setup.whole());
+    for (int32_t r = 0; r < sequence.rows; ++r) {
+      for (int32_t i = 0; i < c.cols(); ++i) {
+        const auto at = static_cast<size_t>(r * c.cols() + i);
+        if (r == row && i < 64) {
+          ASSERT_TRUE(std::isnan(out[at])) << i;
+        } else {
+          ASSERT_EQ(out[at], expected[at]) << r << " " << i;
+        }
       }
     }
   }
