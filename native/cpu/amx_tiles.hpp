@@ -47,9 +47,15 @@ inline void load(const void* from, int64_t stride = kRowBytes) {
   asm volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(from), "r"(stride) : "memory");
 }
 
+// The same, but past the first-level cache, which keeps what it has.
 template <int kTile>
-inline void store(void* to) {
-  asm volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(kTile), "r"(to), "r"(kRowBytes) : "memory");
+inline void load_past(const void* from, int64_t stride = kRowBytes) {
+  asm volatile("tileloaddt1 (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(from), "r"(stride) : "memory");
+}
+
+template <int kTile>
+inline void store(void* to, int64_t stride = kRowBytes) {
+  asm volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(kTile), "r"(to), "r"(stride) : "memory");
 }
 
 // sums[row][column] += the products of the row of `a` with the column of `b`, four signed bytes
