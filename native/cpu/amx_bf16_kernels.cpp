@@ -47,6 +47,8 @@ constexpr int64_t kNearSteps = 20;
 // is stored more than 0.7 us after the one before takes 0.3 us instead of 5 ns.
 constexpr int64_t kTurnSteps = 4;
 static_assert(kNearSteps % kTurnSteps == 0);
+// The last turn may be shorter.
+constexpr int64_t turns_of(int64_t steps) { return (steps + kTurnSteps - 1) / kTurnSteps; }
 
 // Sums of a pass on their way to the output.
 struct Leaving {
@@ -143,7 +145,7 @@ struct Pass {
   // Whole tiles of weights; behind them a last one where the weight ends in part of one.
   int64_t steps;
   const float* last[kPanels];
-  // What is asked for meanwhile: lines of tiles that lie like those of the panels.
+  // What is asked for meanwhile of as many panels, and how many lines of each a turn.
   const float* ahead[kPanels];
   int64_t ahead_lines;
   float* sums;  // rows kSumStride apart
@@ -182,7 +184,7 @@ HWY_NOINLINE void multiply(const Pass& p, Leaving& leaving) {
   const float* ahead[kPanels] = {p.ahead[0], p.ahead[1]};
   const int64_t x_steps[kRowGroups] = {p.rows[0] * kAmxStepPairs, p.rows[1] * kAmxStepPairs};
   const int64_t ahead_pairs = p.ahead_lines * kLinePairs;
-  const int64_t turns = (p.steps + kTurnSteps - 1) / kTurnSteps;
+  const int64_t turns = turns_of(p.steps);
   const int64_t rows_a_turn = (leaving.rows + turns - 1) / (turns > 0 ? turns : 1);
   const auto steps = [&]<bool kNear, int kSteps>() HWY_ATTR {
     HWY_UNROLL(4)
@@ -191,13 +193,12 @@ HWY_NOINLINE void multiply(const Pass& p, Leaving& leaving) {
       for (int j = 0; j < kGroups; ++j) x[j] += x_steps[j];
       for (int j = 0; j < kWide; ++j) weights[j] += kTilePairs;
     }
-    for (int64_t i = 0; i < ahead_pairs; i += kLinePairs) {
-      HWY_UNROLL(4)
-      for (int k = 0; k < kSteps; ++k) {
-        for (int j = 0; j < kWide; ++j) __builtin_prefetch(ahead[j] + k * kTilePairs + i, 0, 2);
-      }
+  };
+  const auto end_turn = [&]() HWY_ATTR {
+    for (int j = 0; j < kWide; ++j) {
+      for (int64_t i = 0; i < ahead_pairs; i += kLinePairs) __builtin_prefetch(ahead[j] + i, 0, 2);
+      ahead[j] += ahead_pairs;
     }
-    for (int j = 0; j < kWide; ++j) ahead[j] += kSteps * kTilePairs;
     leave(leaving, rows_a_turn);
     amx::store<6>(leaving.unused, 0);
   };
@@ -205,8 +206,12 @@ HWY_NOINLINE void multiply(const Pass& p, Leaving& leaving) {
   for (; step + kTurnSteps <= p.steps; step += kTurnSteps) {
     step < kNearSteps ? steps.template operator()<true, kTurnSteps>()
                       : steps.template operator()<false, kTurnSteps>();
+    end_turn();
   }
-  for (; step < p.steps; ++step) steps.template operator()<true, 1>();
+  if (step < p.steps) {
+    for (; step < p.steps; ++step) steps.template operator()<true, 1>();
+    end_turn();
+  }
   if (p.last[0] != nullptr) multiply_step<kGroups, kWide, true>(x, p.last);
   leave(leaving, leaving.rows);
   constexpr int64_t kStride = kSumStride * int64_t{sizeof(float)};
@@ -280,6 +285,8 @@ class Tile {
     const int64_t padded = amx_padded_pairs(t_.steps);
     const int64_t groups = t_.part.row_group_to - t_.part.row_group_from;
     const int64_t passes = (groups + kRowGroups - 1) / kRowGroups;
+    const int64_t asks = passes * turns_of(p.steps);
+    p.ahead_lines = asks == 0 ? 0 : (p.steps * kTileLines + asks - 1) / asks;
     int64_t row = first_row_;
     for (int64_t pass = 0; pass < passes; ++pass) {
       const int64_t from = t_.part.row_group_from + pass * kRowGroups;
@@ -291,8 +298,7 @@ class Tile {
         p.x[used] = t_.x + row * padded + first * p.rows[used];
         row = end;
       }
-      const int64_t line = pass * kTileLines / passes;
-      p.ahead_lines = (pass + 1) * kTileLines / passes - line;
+      const int64_t line = pass * p.ahead_lines * turns_of(p.steps);
       for (int64_t j = 0; j < at.width; ++j)
         p.ahead[j] = ahead + j * at.apart * t_.steps * kColumns + line * kLinePairs;
       float* waiting = scratch_.block + pass * kRowGroups * kAmxGroupRows * kSumStride;
