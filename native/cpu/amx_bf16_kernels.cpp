@@ -47,6 +47,9 @@ constexpr int64_t kNearSteps = 20;
 // is stored more than 0.7 us after the one before takes 0.3 us instead of 5 ns.
 constexpr int64_t kTurnSteps = 4;
 static_assert(kNearSteps % kTurnSteps == 0);
+// A single pass waits for memory itself, and so looks a few turns ahead. Several share out the next
+// panels.
+constexpr int64_t kAheadTurns = 1;
 // The last turn may be shorter.
 constexpr int64_t turns_of(int64_t steps) { return (steps + kTurnSteps - 1) / kTurnSteps; }
 
@@ -139,34 +142,47 @@ HWY_INLINE void leave(Leaving& l, int64_t rows) {
 
 // A pass: a block of pairs of one or two groups of rows times that of one or two panels.
 struct Pass {
+  bool alone;  // no other pass reads these panels
   const float* x[kRowGroups];
   int64_t rows[kRowGroups];
   const float* panels[kPanels];
   // Whole tiles of weights; behind them a last one where the weight ends in part of one.
   int64_t steps;
   const float* last[kPanels];
-  // What is asked for meanwhile of as many panels, and how many lines of each a turn.
+  // What is asked for meanwhile of as many panels, how many lines of each a step, and behind which
+  // turn of others.
   const float* ahead[kPanels];
   int64_t ahead_lines;
+  int64_t ahead_turn;
+  const float* ahead_then[kPanels];
   float* sums;  // rows kSumStride apart
 };
 
+// What the first-level cache is to keep.
+enum class Near : uint8_t { kNothing, kWeights, kAll };
+
+template <int kTile, bool kNear>
+HWY_INLINE void load(const float* from) {
+  if constexpr (kNear) {
+    amx::load<kTile>(from);
+  } else {
+    amx::load_past<kTile>(from);
+  }
+}
+
 // Tiles 0 to 3 are sums, 4 and 5 activations, 6 and 7 weights.
-template <int kGroups, int kWide, bool kNear>
+template <int kGroups, int kWide, Near kNear>
 HWY_INLINE void multiply_step(const float* const (&x)[kRowGroups],
                               const float* const (&weights)[kPanels]) {
-  if constexpr (kNear) {
-    amx::load<6>(weights[0]);
-    if constexpr (kWide > 1) amx::load<7>(weights[1]);
-  } else {
-    amx::load_past<6>(weights[0]);
-    if constexpr (kWide > 1) amx::load_past<7>(weights[1]);
-  }
-  amx::load_past<4>(x[0]);
+  constexpr bool kNearWeights = kNear != Near::kNothing;
+  constexpr bool kNearX = kNear == Near::kAll;
+  load<6, kNearWeights>(weights[0]);
+  if constexpr (kWide > 1) load<7, kNearWeights>(weights[1]);
+  load<4, kNearX>(x[0]);
   amx::multiply_bf16<0, 4, 6>();
   if constexpr (kWide > 1) amx::multiply_bf16<1, 4, 7>();
   if constexpr (kGroups > 1) {
-    amx::load_past<5>(x[1]);
+    load<5, kNearX>(x[1]);
     amx::multiply_bf16<2, 5, 6>();
     if constexpr (kWide > 1) amx::multiply_bf16<3, 5, 7>();
   }
@@ -186,33 +202,50 @@ HWY_NOINLINE void multiply(const Pass& p, Leaving& leaving) {
   const int64_t ahead_pairs = p.ahead_lines * kLinePairs;
   const int64_t turns = turns_of(p.steps);
   const int64_t rows_a_turn = (leaving.rows + turns - 1) / (turns > 0 ? turns : 1);
-  const auto steps = [&]<bool kNear, int kSteps>() HWY_ATTR {
+  const auto steps = [&]<Near kNear, int kSteps>() HWY_ATTR {
+    // Into the first-level cache, or the second.
+    constexpr int kLocality = kNear == Near::kAll ? 3 : 2;
     HWY_UNROLL(4)
     for (int i = 0; i < kSteps; ++i) {
       multiply_step<kGroups, kWide, kNear>(x, weights);
       for (int j = 0; j < kGroups; ++j) x[j] += x_steps[j];
-      for (int j = 0; j < kWide; ++j) weights[j] += kTilePairs;
+      for (int j = 0; j < kWide; ++j) {
+        for (int64_t k = 0; k < ahead_pairs; k += kLinePairs)
+          __builtin_prefetch(ahead[j] + k, 0, kLocality);
+      }
+      for (int j = 0; j < kWide; ++j) {
+        weights[j] += kTilePairs;
+        ahead[j] += ahead_pairs;
+      }
     }
   };
+  int64_t turn = 0;
   const auto end_turn = [&]() HWY_ATTR {
-    for (int j = 0; j < kWide; ++j) {
-      for (int64_t i = 0; i < ahead_pairs; i += kLinePairs) __builtin_prefetch(ahead[j] + i, 0, 2);
-      ahead[j] += ahead_pairs;
+    if (++turn == p.ahead_turn) {
+      for (int j = 0; j < kWide; ++j) ahead[j] = p.ahead_then[j];
     }
     leave(leaving, rows_a_turn);
     amx::store<6>(leaving.unused, 0);
   };
   int64_t step = 0;
   for (; step + kTurnSteps <= p.steps; step += kTurnSteps) {
-    step < kNearSteps ? steps.template operator()<true, kTurnSteps>()
-                      : steps.template operator()<false, kTurnSteps>();
+    if (p.alone) {
+      steps.template operator()<Near::kAll, kTurnSteps>();
+    } else if (step < kNearSteps) {
+      steps.template operator()<Near::kWeights, kTurnSteps>();
+    } else {
+      steps.template operator()<Near::kNothing, kTurnSteps>();
+    }
     end_turn();
   }
   if (step < p.steps) {
-    for (; step < p.steps; ++step) steps.template operator()<true, 1>();
+    for (; step < p.steps; ++step) {
+      p.alone ? steps.template operator()<Near::kAll, 1>()
+              : steps.template operator()<Near::kWeights, 1>();
+    }
     end_turn();
   }
-  if (p.last[0] != nullptr) multiply_step<kGroups, kWide, true>(x, p.last);
+  if (p.last[0] != nullptr) multiply_step<kGroups, kWide, Near::kAll>(x, p.last);
   leave(leaving, leaving.rows);
   constexpr int64_t kStride = kSumStride * int64_t{sizeof(float)};
   amx::store<0>(p.sums, kStride);
@@ -241,16 +274,18 @@ class Tile {
         whole_(t.out_features / kColumns) {}
 
   void compute() {
-    for (int64_t reach = 0; reach < t_.steps; reach += kAmxReach) {
+    const bool one_pass = t_.part.row_group_to - t_.part.row_group_from <= kRowGroups;
+    const int64_t reach_steps = one_pass ? t_.steps : kAmxReach;
+    for (int64_t reach = 0; reach < t_.steps; reach += reach_steps) {
       for (int64_t panel = t_.part.panel_from; panel < t_.part.panel_to;) {
         const Panels at = panels_at(panel);
         const int64_t next = panel + (t_.half > 0 ? 1 : at.width);
         const bool last = next >= t_.part.panel_to;
-        const bool done = last && reach + kAmxReach >= t_.steps;
+        const bool done = last && reach + reach_steps >= t_.steps;
         const int64_t then = done ? t_.part.next_panel : last ? t_.part.panel_from : next;
-        const int64_t then_reach = done ? 0 : last ? reach + kAmxReach : reach;
-        for (int64_t i = 0; i < kAmxReach && reach + i < t_.steps; i += kSumBlock)
-          block(at, reach + i, weights_at(then, then_reach + i));
+        const int64_t then_reach = done ? 0 : last ? reach + reach_steps : reach;
+        for (int64_t i = 0; i < reach_steps && reach + i < t_.steps; i += kSumBlock)
+          block(at, reach + i, weights_at(then, one_pass ? 0 : then_reach + i));
         panel = next;
       }
     }
@@ -285,8 +320,9 @@ class Tile {
     const int64_t padded = amx_padded_pairs(t_.steps);
     const int64_t groups = t_.part.row_group_to - t_.part.row_group_from;
     const int64_t passes = (groups + kRowGroups - 1) / kRowGroups;
-    const int64_t asks = passes * turns_of(p.steps);
-    p.ahead_lines = asks == 0 ? 0 : (p.steps * kTileLines + asks - 1) / asks;
+    p.alone = passes == 1;
+    p.ahead_lines = (kTileLines + passes - 1) / passes;
+    p.ahead_turn = p.alone && pairs == left ? turns_of(p.steps) - kAheadTurns : -1;
     int64_t row = first_row_;
     for (int64_t pass = 0; pass < passes; ++pass) {
       const int64_t from = t_.part.row_group_from + pass * kRowGroups;
@@ -298,9 +334,12 @@ class Tile {
         p.x[used] = t_.x + row * padded + first * p.rows[used];
         row = end;
       }
-      const int64_t line = pass * p.ahead_lines * turns_of(p.steps);
-      for (int64_t j = 0; j < at.width; ++j)
-        p.ahead[j] = ahead + j * at.apart * t_.steps * kColumns + line * kLinePairs;
+      const int64_t line = pass * p.ahead_lines * p.steps;
+      for (int64_t j = 0; j < at.width; ++j) {
+        p.ahead_then[j] = ahead + j * at.apart * t_.steps * kColumns;
+        p.ahead[j] = p.alone ? p.panels[j] + kAheadTurns * kTurnSteps * kTilePairs
+                             : p.ahead_then[j] + line * kLinePairs;
+      }
       float* waiting = scratch_.block + pass * kRowGroups * kAmxGroupRows * kSumStride;
       p.sums = waits ? waiting : leaving_.sums;
       if (used > 1) {
