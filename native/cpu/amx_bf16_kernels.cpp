@@ -47,7 +47,7 @@ constexpr int64_t kNearSteps = 20;
 // is stored more than 0.7 us after the one before takes 0.3 us instead of 5 ns.
 constexpr int64_t kTurnSteps = 4;
 static_assert(kNearSteps % kTurnSteps == 0);
-// A single pass waits for memory itself, and so looks a few turns ahead. Several share out the next
+// A single pass waits for memory itself, and so looks a turn ahead. Several share out the next
 // panels.
 constexpr int64_t kAheadTurns = 1;
 // The last turn may be shorter.

@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kBlockBytes = int64_t{1} << 20;
 // Rows that are packed at once at most, which bounds the scratch memory.
 constexpr int64_t kMostPassRows = 2048;
-// Rows that are packed at once at least: fewer are too little to wake a worker for.
+// So few rows are too little to wake a worker for.
 constexpr int64_t kFewRows = 8;
 constexpr int64_t kTasksPerThread = 8;
 // An output of so many bytes a thread would leave the caches before it is read.
