@@ -191,6 +191,8 @@ struct AmxKernel {
       const uint8_t* values = m.values + group * kGroupBytes;
       amx::load<6>(values);
       if constexpr (kPanels > 1) amx::load<7>(values + m.panel_groups * kGroupBytes);
+      if (group == m.ahead_turn) ahead = m.ahead_then;
+      prefetch_group<kPanels>(m, ahead);
       for (int64_t i = 0; i < m.row_groups; ++i) {
         const RowGroup& x = m.x[i];
         const int terms = x.rows_with_second[group] != 0 ? 2 : 1;
@@ -200,8 +202,6 @@ struct AmxKernel {
                              totals[i][0], x.rows});
         }
       }
-      if (group == m.ahead_turn) ahead = m.ahead_then;
-      prefetch_group<kPanels>(m, ahead);
     }
     pipeline.finish();
     for_each_vector<kPanels>(m, [&](int64_t i, int64_t row, int64_t column, float* out) HWY_ATTR {
