@@ -99,13 +99,13 @@ HWY_INLINE void score_panel(const AttentionShape& shape, const char* query, cons
   amx::zero<kSums>();
   for_constants<kSteps>([&](auto step) {
     constexpr int kKeys = 2 + step() % 2;
-    amx::stream<kKeys>(keys + step() * kStepBytes);
+    amx::load_past<kKeys>(keys + step() * kStepBytes);
     amx::multiply_bf16<kSums, 4 + step(), kKeys>();
   });
   if constexpr (kSteps == 0) {
     for (int32_t dim = 0; dim < shape.head_dim; dim += kStepDims) {
       amx::load<4>(query + dim * 2, kQueryBytes);
-      amx::stream<2>(keys + dim / kStepDims * kStepBytes);
+      amx::load_past<2>(keys + dim / kStepDims * kStepBytes);
       amx::multiply_bf16<kSums, 4, 2>();
     }
   }
@@ -192,7 +192,7 @@ HWY_INLINE void zero_sums() {
 template <int32_t kIndex>
 HWY_INLINE void multiply_values(const char* tile) {
   constexpr int kValues = 6 + kIndex % 2;
-  amx::stream<kValues>(tile);
+  amx::load_past<kValues>(tile);
   amx::multiply_bf16<kIndex, 4, kValues>();
 }
 

@@ -7,182 +7,442 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
-// Four sums at once, of two groups of rows and two panels: a step then loads four tiles of 16 lines
-// for four products, 32 cycles of the two load ports beside 64 of the multiplier. (One sum would
-// load two tiles, 16 cycles beside 16, and wait for every product's 52 cycles.) With one group of
-// rows 48 lines stand beside 32 cycles, which is faster than weights come from anywhere but the
-// first-level cache; so single rows are products of tiles, too.
+#include "cpu/bf16_pairs-inl.hpp"
+#include "cpu/swiglu-inl.hpp"
+#include "hwy/cache_control.h"
+
+// A product of tiles takes 16 cycles. Everything else is to go on beside it:
+//
+// - Four sums at once, of two groups of rows and two panels: a step then loads four tiles for four
+//   products, 64 lines in 64 cycles. The second-level cache gives 48, so the first-level one has to
+//   give some: it keeps most of the weights of a block from one pass over them to the next, and
+//   everything else is loaded past it. (Single rows are products of tiles, too: with one group of
+//   rows tiles are multiplied faster than weights come from memory.)
+// - Every pass brings a share of the next panels into the second-level cache.
+// - Sums go from a buffer to the output between the steps of the next pass, through SwiGLU where
+//   the weight is [gate; up]: a panel of the gate and its like of `up` are then the two panels.
 #if HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
 namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr int64_t kColumns = 16;
+constexpr int64_t kColumns = kPanelColumns;
 using D = hn::CappedTag<float, kColumns>;
 using V = hn::Vec<D>;
 
-constexpr int64_t kMostRowGroups = 2;
+constexpr int64_t kPanels = kAmxTilePanels;
+constexpr int64_t kRowGroups = 2;
 constexpr int64_t kTilePairs = kAmxStepPairs * kColumns;  // of either side, and floats of a sum
+constexpr int64_t kLinePairs = 16;
+constexpr int64_t kTileLines = kTilePairs / kLinePairs;
+constexpr int64_t kSumStride = kPanels * kColumns;
 static_assert(kTilePairs * 4 == amx::kTileBytes && kAmxGroupRows == amx::kTileRows);
 static_assert(kSumBlock % kAmxStepPairs == 0);
-static_assert(kAmxTilePanels <= kMaxWidePanels && kTilePairs <= kSumBlock * kColumns);
-// Software prefetch of the weights, in the first pass over them: so many tiles ahead.
-constexpr int64_t kAheadTiles = 3;
+static_assert(kAmxReach == 2 * kSumBlock, "at most one block of a reach waits for another");
+static_assert(kAmxBlockRows % (kRowGroups * kAmxGroupRows) == 0);
+// Steps of a block whose weights the first-level cache keeps: 40 KiB of 48, beside 4 of sums.
+constexpr int64_t kNearSteps = 20;
+// Steps of a turn, behind which some sums leave, and a tile is stored that nobody reads: one that
+// is stored more than 0.7 us after the one before takes 0.3 us instead of 5 ns.
+constexpr int64_t kTurnSteps = 4;
+static_assert(kNearSteps % kTurnSteps == 0);
+// A single pass waits for memory itself, and so looks a turn ahead. Several share out the next
+// panels.
+constexpr int64_t kAheadTurns = 1;
+// The last turn may be shorter.
+constexpr int64_t turns_of(int64_t steps) { return (steps + kTurnSteps - 1) / kTurnSteps; }
 
-// A block of pairs: out (+)= x * panels.
-struct Micro {
-  const float* x[kMostRowGroups];
-  int64_t rows[kMostRowGroups];
-  float* out[kMostRowGroups];
-  int64_t row_groups;
-  const float* panels[kAmxTilePanels];
-  // Whole tiles of weights; behind them a last one where the weight ends in part of one.
-  int64_t steps;
-  const float* last[kAmxTilePanels];
-  bool prefetch;
-  int64_t out_stride;
-  bool add;           // to what earlier blocks left in out
-  const float* bias;  // with the last block
+// Sums of a pass on their way to the output.
+struct Leaving {
+  HWY_ALIGN float sums[kRowGroups * kAmxGroupRows * kSumStride];
+  HWY_ALIGN float unused[kColumns];
+
+  int64_t rows = 0;  // that are left
+  int64_t panels = 0;
+  const float* from = nullptr;
+  const float* block = nullptr;  // sums of the block before, if it is of this reach
+  const float* bias[kPanels] = {};
+  // Where sums of the reaches before lie; these go there, too, but for SwiGLU's.
+  float* reaches = nullptr;
+  int64_t reaches_stride = 0;
+  bool first_reach = false;
+  float* gated = nullptr;
+  int64_t gated_stride = 0;
+  bool stream = false;
+  void (*leave_rows)(Leaving& l, int64_t rows) = nullptr;
 };
 
-// Tiles 0 to 3 are sums, 4 and 5 activations, 6 and 7 weights.
-template <int kRowGroups, int kPanels>
-HWY_INLINE void multiply_step(const float* const (&x)[kMostRowGroups], const float* first,
-                              const float* second) {
-  amx::load<6>(first);
-  if constexpr (kPanels > 1) amx::load<7>(second);
-  amx::load<4>(x[0]);
-  amx::multiply_bf16<0, 4, 6>();
-  if constexpr (kPanels > 1) amx::multiply_bf16<1, 4, 7>();
-  if constexpr (kRowGroups > 1) {
-    amx::load<5>(x[1]);
-    amx::multiply_bf16<2, 5, 6>();
-    if constexpr (kPanels > 1) amx::multiply_bf16<3, 5, 7>();
-  }
-}
-
-template <int kRowGroup, int kPanel>
-HWY_INLINE void add_sums(const Micro& m) {
+// Puts `rows` rows where they belong. kPlain: of two panels, without a bias, and of the first
+// reach; kBlock: added to those of the block before.
+template <bool kPlain, bool kBlock, bool kGated, bool kStream>
+void leave_rows(Leaving& l, int64_t rows) {
   const D d;
-  HWY_ALIGN float sums[kAmxGroupRows][kColumns];
-  amx::store<kRowGroup * kAmxTilePanels + kPanel>(sums);
-  float* out = m.out[kRowGroup] + kPanel * kColumns;
-  for (int64_t row = 0; row < m.rows[kRowGroup]; ++row) {
-    V sum = hn::Load(d, sums[row]);
-    if (m.add) sum = hn::Add(hn::LoadU(d, out), sum);
-    if (m.bias != nullptr) sum = hn::Add(sum, hn::LoadU(d, m.bias + kPanel * kColumns));
-    hn::StoreU(sum, d, out);
-    out += m.out_stride;
+  const int64_t panels = kPlain ? kPanels : l.panels;
+  const int64_t block_stride = kBlock ? kSumStride : 0;
+  const int64_t out_stride = kGated ? l.gated_stride : l.reaches_stride;
+  const float* from = l.from;
+  const float* block = l.block;
+  float* reaches = l.reaches;
+  float* out = kGated ? l.gated : l.reaches;
+  for (int64_t row = 0; row < rows; ++row) {
+    V values[kPanels];
+    for (int64_t j = 0; j < panels; ++j) {
+      const int64_t column = j * kColumns;
+      V sum = hn::Load(d, from + column);
+      if constexpr (kBlock) {
+        V before = hn::Load(d, block + column);
+        if (!kPlain && !l.first_reach) before = hn::Add(hn::LoadU(d, reaches + column), before);
+        sum = hn::Add(before, sum);
+      } else if (!kPlain && !l.first_reach) {
+        sum = hn::Add(hn::LoadU(d, reaches + column), sum);
+      }
+      if (!kPlain && l.bias[j] != nullptr) sum = hn::Add(sum, hn::LoadU(d, l.bias[j]));
+      values[j] = sum;
+      if constexpr (kGated) continue;
+      if constexpr (kStream) {
+        hn::Stream(sum, d, out + column);
+      } else {
+        hn::StoreU(sum, d, out + column);
+      }
+    }
+    if constexpr (kGated) {
+      const V sum = gated(d, values[0], values[1]);
+      if constexpr (kStream) {
+        hn::Stream(sum, d, out);
+      } else {
+        hn::StoreU(sum, d, out);
+      }
+    }
+    from += kSumStride;
+    block += block_stride;
+    reaches += l.reaches_stride;
+    out += out_stride;
+  }
+  l.from = from;
+  if (kBlock) l.block = block;
+  l.reaches = reaches;
+  if (kGated) l.gated = out;
+  l.rows -= rows;
+}
+
+template <bool kPlain, bool kBlock>
+void (*leave_kind(bool gated, bool stream))(Leaving&, int64_t) {
+  if (gated) {
+    return stream ? &leave_rows<kPlain, kBlock, true, true>
+                  : &leave_rows<kPlain, kBlock, true, false>;
+  }
+  return stream ? &leave_rows<kPlain, kBlock, false, true>
+                : &leave_rows<kPlain, kBlock, false, false>;
+}
+
+HWY_INLINE void leave(Leaving& l, int64_t rows) {
+  if (l.rows > 0) l.leave_rows(l, rows < l.rows ? rows : l.rows);
+}
+
+// A pass: a block of pairs of one or two groups of rows times that of one or two panels.
+struct Pass {
+  bool alone;  // no other pass reads these panels
+  const float* x[kRowGroups];
+  int64_t rows[kRowGroups];
+  const float* panels[kPanels];
+  // Whole tiles of weights; behind them a last one where the weight ends in part of one.
+  int64_t steps;
+  const float* last[kPanels];
+  // What is asked for meanwhile of as many panels, how many lines of each a step, and behind which
+  // turn of others.
+  const float* ahead[kPanels];
+  int64_t ahead_lines;
+  int64_t ahead_turn;
+  const float* ahead_then[kPanels];
+  float* sums;  // rows kSumStride apart
+};
+
+// What the first-level cache is to keep.
+enum class Near : uint8_t { kNothing, kWeights, kAll };
+
+template <int kTile, bool kNear>
+HWY_INLINE void load(const float* from) {
+  if constexpr (kNear) {
+    amx::load<kTile>(from);
+  } else {
+    amx::load_past<kTile>(from);
   }
 }
 
-template <int kRowGroups, int kPanels>
-HWY_NOINLINE void micro(const Micro& m) {
+// Tiles 0 to 3 are sums, 4 and 5 activations, 6 and 7 weights.
+template <int kGroups, int kWide, Near kNear>
+HWY_INLINE void multiply_step(const float* const (&x)[kRowGroups],
+                              const float* const (&weights)[kPanels]) {
+  constexpr bool kNearWeights = kNear != Near::kNothing;
+  constexpr bool kNearX = kNear == Near::kAll;
+  load<6, kNearWeights>(weights[0]);
+  if constexpr (kWide > 1) load<7, kNearWeights>(weights[1]);
+  load<4, kNearX>(x[0]);
+  amx::multiply_bf16<0, 4, 6>();
+  if constexpr (kWide > 1) amx::multiply_bf16<1, 4, 7>();
+  if constexpr (kGroups > 1) {
+    load<5, kNearX>(x[1]);
+    amx::multiply_bf16<2, 5, 6>();
+    if constexpr (kWide > 1) amx::multiply_bf16<3, 5, 7>();
+  }
+}
+
+// Empties `leaving` meanwhile.
+template <int kGroups, int kWide>
+HWY_NOINLINE void multiply(const Pass& p, Leaving& leaving) {
   amx::zero<0>();
   amx::zero<1>();
   amx::zero<2>();
   amx::zero<3>();
-  const float* x[kMostRowGroups] = {m.x[0], m.x[1]};
-  const auto next_inputs = [&]() HWY_ATTR {
-    for (int i = 0; i < kRowGroups; ++i) x[i] += m.rows[i] * kAmxStepPairs;
-  };
-  for (int64_t step = 0; step < m.steps; ++step) {
-    const float* weights[kAmxTilePanels] = {};
-    for (int j = 0; j < kPanels; ++j) {
-      weights[j] = m.panels[j] + step * kTilePairs;
-      for (int64_t i = 0; m.prefetch && i < kTilePairs; i += kColumns)
-        __builtin_prefetch(weights[j] + kAheadTiles * kTilePairs + i, 0, 3);
+  const float* x[kRowGroups] = {p.x[0], p.x[1]};
+  const float* weights[kPanels] = {p.panels[0], p.panels[1]};
+  const float* ahead[kPanels] = {p.ahead[0], p.ahead[1]};
+  const int64_t x_steps[kRowGroups] = {p.rows[0] * kAmxStepPairs, p.rows[1] * kAmxStepPairs};
+  const int64_t ahead_pairs = p.ahead_lines * kLinePairs;
+  const int64_t turns = turns_of(p.steps);
+  const int64_t rows_a_turn = (leaving.rows + turns - 1) / (turns > 0 ? turns : 1);
+  const auto steps = [&]<Near kNear, int kSteps>() HWY_ATTR {
+    // Into the first-level cache, or the second.
+    constexpr int kLocality = kNear == Near::kAll ? 3 : 2;
+    HWY_UNROLL(4)
+    for (int i = 0; i < kSteps; ++i) {
+      multiply_step<kGroups, kWide, kNear>(x, weights);
+      for (int j = 0; j < kGroups; ++j) x[j] += x_steps[j];
+      for (int j = 0; j < kWide; ++j) {
+        for (int64_t k = 0; k < ahead_pairs; k += kLinePairs)
+          __builtin_prefetch(ahead[j] + k, 0, kLocality);
+      }
+      for (int j = 0; j < kWide; ++j) {
+        weights[j] += kTilePairs;
+        ahead[j] += ahead_pairs;
+      }
     }
-    multiply_step<kRowGroups, kPanels>(x, weights[0], weights[1]);
-    next_inputs();
+  };
+  int64_t turn = 0;
+  const auto end_turn = [&]() HWY_ATTR {
+    if (++turn == p.ahead_turn) {
+      for (int j = 0; j < kWide; ++j) ahead[j] = p.ahead_then[j];
+    }
+    leave(leaving, rows_a_turn);
+    amx::store<6>(leaving.unused, 0);
+  };
+  int64_t step = 0;
+  for (; step + kTurnSteps <= p.steps; step += kTurnSteps) {
+    if (p.alone) {
+      steps.template operator()<Near::kAll, kTurnSteps>();
+    } else if (step < kNearSteps) {
+      steps.template operator()<Near::kWeights, kTurnSteps>();
+    } else {
+      steps.template operator()<Near::kNothing, kTurnSteps>();
+    }
+    end_turn();
   }
-  if (m.last[0] != nullptr) multiply_step<kRowGroups, kPanels>(x, m.last[0], m.last[1]);
-  add_sums<0, 0>(m);
-  if constexpr (kPanels > 1) add_sums<0, 1>(m);
-  if constexpr (kRowGroups > 1) {
-    add_sums<1, 0>(m);
-    if constexpr (kPanels > 1) add_sums<1, 1>(m);
+  if (step < p.steps) {
+    for (; step < p.steps; ++step) {
+      p.alone ? steps.template operator()<Near::kAll, 1>()
+              : steps.template operator()<Near::kWeights, 1>();
+    }
+    end_turn();
+  }
+  if (p.last[0] != nullptr) multiply_step<kGroups, kWide, Near::kAll>(x, p.last);
+  leave(leaving, leaving.rows);
+  constexpr int64_t kStride = kSumStride * int64_t{sizeof(float)};
+  amx::store<0>(p.sums, kStride);
+  if constexpr (kWide > 1) amx::store<1>(p.sums + kColumns, kStride);
+  if constexpr (kGroups > 1) {
+    // The rows of the first tile behind its group's are nobody's.
+    float* second = p.sums + p.rows[0] * kSumStride;
+    amx::store<2>(second, kStride);
+    if constexpr (kWide > 1) amx::store<3>(second + kColumns, kStride);
   }
 }
 
-// The block of pairs that begins at `first` of `panels` panels from `panel` on.
-void block(const LinearTile& t, int64_t panel, int64_t panels, int64_t first, float* out,
-           int64_t out_stride) {
-  const int64_t left = t.steps - first;
-  const int64_t pairs = left < kSumBlock ? left : kSumBlock;
-  const int64_t ragged = pairs % kAmxStepPairs;
-  Micro m{};
-  m.steps = pairs / kAmxStepPairs;
-  m.out_stride = out_stride;
-  m.add = first != 0;
-  m.bias = t.bias != nullptr && pairs == left ? t.bias + panel * kColumns : nullptr;
-  for (int64_t j = 0; j < panels; ++j) {
-    m.panels[j] = static_cast<const float*>(t.panels) + ((panel + j) * t.steps + first) * kColumns;
-    if (ragged == 0) continue;
-    float* last = t.wide + j * kTilePairs;
-    __builtin_memset(last, 0, amx::kTileBytes);
-    __builtin_memcpy(last, m.panels[j] + m.steps * kTilePairs,
-                     static_cast<size_t>(ragged * kColumns) * sizeof(float));
-    m.last[j] = last;
-  }
-  const int64_t padded = amx_padded_pairs(t.steps);
-  const int64_t first_row = group_begin(t.rows, t.groups, t.part.row_group_from);
-  for (int64_t group = t.part.row_group_from; group < t.part.row_group_to; group += m.row_groups) {
-    m.prefetch = group == t.part.row_group_from;
-    m.row_groups = 0;
-    while (m.row_groups < kMostRowGroups && group + m.row_groups < t.part.row_group_to) {
-      const int64_t row = group_begin(t.rows, t.groups, group + m.row_groups);
-      const int64_t rows = group_begin(t.rows, t.groups, group + m.row_groups + 1) - row;
-      m.rows[m.row_groups] = rows;
-      m.x[m.row_groups] = t.x + row * padded + first * rows;
-      m.out[m.row_groups++] = out + (row - first_row) * out_stride;
+// Panels that are multiplied at once: `width` of them, `apart` from each other.
+struct Panels {
+  int64_t first;
+  int64_t apart;
+  int64_t width;
+};
+
+class Tile {
+ public:
+  explicit Tile(const AmxTile& t)
+      : t_(t),
+        scratch_(*t.scratch),
+        first_row_(group_begin(t.rows, t.groups, t.part.row_group_from)),
+        whole_(t.out_features / kColumns) {}
+
+  void compute() {
+    const bool one_pass = t_.part.row_group_to - t_.part.row_group_from <= kRowGroups;
+    const int64_t reach_steps = one_pass ? t_.steps : kAmxReach;
+    for (int64_t reach = 0; reach < t_.steps; reach += reach_steps) {
+      for (int64_t panel = t_.part.panel_from; panel < t_.part.panel_to;) {
+        const Panels at = panels_at(panel);
+        const int64_t next = panel + (t_.half > 0 ? 1 : at.width);
+        const bool last = next >= t_.part.panel_to;
+        const bool done = last && reach + reach_steps >= t_.steps;
+        const int64_t then = done ? t_.part.next_panel : last ? t_.part.panel_from : next;
+        const int64_t then_reach = done ? 0 : last ? reach + reach_steps : reach;
+        for (int64_t i = 0; i < reach_steps && reach + i < t_.steps; i += kSumBlock)
+          block(at, reach + i, weights_at(then, one_pass ? 0 : then_reach + i));
+        panel = next;
+      }
     }
-    if (m.row_groups > 1) {
-      panels > 1 ? micro<2, 2>(m) : micro<2, 1>(m);
+    leave(leaving_, leaving_.rows);
+    if (t_.stream) hwy::FlushStream();
+    if (whole_ >= t_.part.panel_from && whole_ < t_.part.panel_to) copy_ragged();
+  }
+
+ private:
+  // The last panel goes alone if it is ragged.
+  Panels panels_at(int64_t panel) const {
+    if (t_.half > 0) return {panel, t_.half, kPanels};
+    const int64_t end = t_.part.panel_to < whole_ ? t_.part.panel_to : whole_;
+    return {panel, 1, panel + kPanels <= end ? kPanels : 1};
+  }
+
+  const float* weights_at(int64_t panel, int64_t first) const {
+    return t_.panels + (panel * t_.steps + first) * kColumns;
+  }
+
+  // The block of pairs that begins at `first`. What is asked for begins at `ahead`.
+  void block(const Panels& at, int64_t first, const float* ahead) {
+    const int64_t left = t_.steps - first;
+    const int64_t pairs = left < kSumBlock ? left : kSumBlock;
+    Pass p{};
+    p.steps = pairs / kAmxStepPairs;
+    for (int64_t j = 0; j < at.width; ++j) {
+      p.panels[j] = weights_at(at.first + j * at.apart, first);
+      if (pairs % kAmxStepPairs != 0) p.last[j] = last_tile(j, p.panels[j], pairs);
+    }
+    const bool waits = first % kAmxReach == 0 && pairs < left;
+    const int64_t padded = amx_padded_pairs(t_.steps);
+    const int64_t groups = t_.part.row_group_to - t_.part.row_group_from;
+    const int64_t passes = (groups + kRowGroups - 1) / kRowGroups;
+    p.alone = passes == 1;
+    p.ahead_lines = (kTileLines + passes - 1) / passes;
+    p.ahead_turn = p.alone && pairs == left ? turns_of(p.steps) - kAheadTurns : -1;
+    int64_t row = first_row_;
+    for (int64_t pass = 0; pass < passes; ++pass) {
+      const int64_t from = t_.part.row_group_from + pass * kRowGroups;
+      const int64_t begin = row;
+      int64_t used = 0;
+      for (; used < kRowGroups && from + used < t_.part.row_group_to; ++used) {
+        const int64_t end = group_begin(t_.rows, t_.groups, from + used + 1);
+        p.rows[used] = end - row;
+        p.x[used] = t_.x + row * padded + first * p.rows[used];
+        row = end;
+      }
+      const int64_t line = pass * p.ahead_lines * p.steps;
+      for (int64_t j = 0; j < at.width; ++j) {
+        p.ahead_then[j] = ahead + j * at.apart * t_.steps * kColumns;
+        p.ahead[j] = p.alone ? p.panels[j] + kAheadTurns * kTurnSteps * kTilePairs
+                             : p.ahead_then[j] + line * kLinePairs;
+      }
+      float* waiting = scratch_.block + pass * kRowGroups * kAmxGroupRows * kSumStride;
+      p.sums = waits ? waiting : leaving_.sums;
+      if (used > 1) {
+        at.width > 1 ? multiply<2, 2>(p, leaving_) : multiply<2, 1>(p, leaving_);
+      } else {
+        at.width > 1 ? multiply<1, 2>(p, leaving_) : multiply<1, 1>(p, leaving_);
+      }
+      if (waits) continue;
+      leaving_.rows = row - begin;
+      leaving_.panels = at.width;
+      leaving_.from = leaving_.sums;
+      leaving_.block = first % kAmxReach == 0 ? nullptr : waiting;
+      leaving_.first_reach = first < kAmxReach;
+      send(at, begin - first_row_, pairs == left);
+    }
+  }
+
+  // Where sums of the part's rows from `row` on go; `last`: they are complete.
+  void send(const Panels& at, int64_t row, bool last) {
+    const bool ragged = at.first == whole_;
+    for (int64_t j = 0; j < at.width; ++j) {
+      leaving_.bias[j] =
+          last && t_.bias != nullptr ? t_.bias + (at.first + j * at.apart) * kColumns : nullptr;
+    }
+    leaving_.stream = t_.stream && last && !ragged;
+    float* out = t_.out + (first_row_ + row) * t_.out_stride + at.first * kColumns;
+    leaving_.gated = nullptr;
+    if (ragged) {
+      leaving_.reaches = scratch_.ragged + row * kColumns;
+      leaving_.reaches_stride = kColumns;
+    } else if (t_.half > 0) {
+      constexpr int64_t kStride = kAmxPartPanels * kColumns;
+      leaving_.reaches =
+          scratch_.reaches + row * kStride + (at.first - t_.part.panel_from) * kSumStride;
+      leaving_.reaches_stride = kStride;
+      if (last) leaving_.gated = out;
+      leaving_.gated_stride = t_.out_stride;
     } else {
-      panels > 1 ? micro<1, 2>(m) : micro<1, 1>(m);
+      leaving_.reaches = out;
+      leaving_.reaches_stride = t_.out_stride;
+    }
+    const bool plain = at.width == kPanels && leaving_.first_reach && leaving_.bias[0] == nullptr;
+    const bool gates = leaving_.gated != nullptr;
+    if (leaving_.block != nullptr) {
+      leaving_.leave_rows = plain ? leave_kind<true, true>(gates, leaving_.stream)
+                                  : leave_kind<false, true>(gates, leaving_.stream);
+    } else {
+      leaving_.leave_rows = plain ? leave_kind<true, false>(gates, leaving_.stream)
+                                  : leave_kind<false, false>(gates, leaving_.stream);
     }
   }
-}
+
+  // What is left of a panel's block behind its whole tiles, with zeros behind it.
+  const float* last_tile(int64_t panel, const float* pairs, int64_t count) {
+    const int64_t ragged = count % kAmxStepPairs;
+    float* tile = scratch_.tiles[panel];
+    __builtin_memset(tile, 0, amx::kTileBytes);
+    __builtin_memcpy(tile, pairs + (count - ragged) * kColumns,
+                     static_cast<size_t>(ragged * kColumns) * sizeof(float));
+    return tile;
+  }
+
+  void copy_ragged() const {
+    const int64_t rows = group_begin(t_.rows, t_.groups, t_.part.row_group_to) - first_row_;
+    const int64_t first = whole_ * kColumns;
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = first; j < t_.out_features; ++j) {
+        t_.out[(first_row_ + i) * t_.out_stride + j] = scratch_.ragged[i * kColumns + j - first];
+      }
+    }
+  }
+
+  const AmxTile& t_;
+  AmxScratch& scratch_;
+  const int64_t first_row_;
+  const int64_t whole_;
+  Leaving leaving_;
+};
 
 }  // namespace
 
-void amx_bf16_tile(const LinearTile& t) {
+void amx_bf16_tile(const AmxTile& t) {
   const amx::Tiles tiles;
-  const int64_t first_row = group_begin(t.rows, t.groups, t.part.row_group_from);
-  const int64_t rows = group_begin(t.rows, t.groups, t.part.row_group_to) - first_row;
-  // The last panel goes alone if it is ragged.
-  const int64_t whole = t.out_features / kColumns;
-  float* out = t.out + (first_row - t.origin.row) * t.out_stride;
-  const auto panels_at = [&](int64_t panel) {
-    return panel + kAmxTilePanels <= (t.part.panel_to < whole ? t.part.panel_to : whole)
-               ? kAmxTilePanels
-               : int64_t{1};
-  };
-  const auto block_at = [&](int64_t panel, int64_t first) {
-    if (panel == whole) return block(t, panel, 1, first, t.ragged, kColumns);
-    block(t, panel, panels_at(panel), first, out + (panel - t.origin.panel) * kColumns,
-          t.out_stride);
-  };
-  if (t.part.row_group_to - t.part.row_group_from <= kMostRowGroups) {
-    // One pass over the weights: a panel from end to end, as it lies in memory.
-    for (int64_t panel = t.part.panel_from; panel < t.part.panel_to; panel += panels_at(panel)) {
-      for (int64_t first = 0; first < t.steps; first += kSumBlock) block_at(panel, first);
+  Tile(t).compute();
+}
+
+void amx_bf16_pack(const float* x, int64_t x_stride, int64_t rows, int64_t inputs, float* packed) {
+  constexpr int64_t kInputs = 2 * kAmxStepPairs;
+  static_assert(kInputs == 2 * kColumns);
+  const D d;
+  const int64_t whole = inputs / kInputs * kInputs;
+  for (int64_t row = 0; row < rows; ++row) {
+    float* to = packed + row * kAmxStepPairs;
+    for (int64_t k = 0; k < whole; k += kInputs) {
+      round_two_to_bf16(hn::LoadU(d, x + k), hn::LoadU(d, x + k + kColumns), to);
+      to += rows * kAmxStepPairs;
     }
-  } else {
-    // A block of inputs of all panels, since that much of the activations stays in the second-level
-    // cache.
-    for (int64_t first = 0; first < t.steps; first += kSumBlock) {
-      for (int64_t panel = t.part.panel_from; panel < t.part.panel_to; panel += panels_at(panel))
-        block_at(panel, first);
+    if (whole < inputs) {
+      HWY_ALIGN float last[kInputs] = {};
+      for (int64_t k = whole; k < inputs; ++k) last[k - whole] = x[k];
+      round_two_to_bf16(hn::Load(d, last), hn::Load(d, last + kColumns), to);
     }
-  }
-  if (whole >= t.part.panel_from && whole < t.part.panel_to) {
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = whole * kColumns; j < t.out_features; ++j)
-        out[i * t.out_stride + j] = t.ragged[i * kColumns + j - whole * kColumns];
-    }
+    x += x_stride;
   }
 }
 
@@ -193,11 +453,11 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace block_attention {
 
-void (*amx_bf16_kernel())(const LinearTile& tile) {
+AmxBf16Kernels amx_bf16_kernels() {
 #if defined(__x86_64__)
-  return &N_AVX3::amx_bf16_tile;
+  return {&N_AVX3::amx_bf16_pack, &N_AVX3::amx_bf16_tile};
 #else
-  return nullptr;
+  return {};
 #endif
 }
 

@@ -11,20 +11,15 @@
 
 // A product is one group of inputs, whose sums have scales of their own: two tile multiplications,
 // one for each half of the activations, which add to the same sums. Every product leaves the tiles
-// for memory, is scaled there and added to the totals: for 16 x 16 x 64 of them the multiplier is
-// busy for 2 x 16 cycles (2048 operations a cycle), while vectors convert, scale and add 16 rows of
-// sums, 48 operations on two ports: 24 cycles. Those bound this kernel, so everything else is to
-// take less, and the two are to go on side by side:
+// for memory, is scaled there and added to the totals. For 16 x 16 x 64 of them the multiplier is
+// busy for 14 ns (measured, with tiles that change), the vectors for 12, and a tile that is stored
+// right behind its products holds up those that follow for 5 more. So all three go on side by side:
 //
-// - Two groups of rows times two panels. Four products then share two loads of weights and four of
-//   activations (24 lines a product instead of 48), and what streams from the second-level cache is
-//   1.5 KiB a product.
-// - Products of a group of rows are added in twos and over both panels, so that totals are loaded
-//   and stored half as often, and scales of rows loaded half as often: 3 loads (tile, sum, half a
-//   total, half a scale) and 1.5 stores (tile, half a total) for a row of a product, where 2 and 1
-//   go in a cycle: 24 cycles, too.
-// - What is added are the sums of the step before, between the products of the next one. Neither
-//   waits for the other, and no store has to be forwarded from a tile to a vector.
+// - Products of two groups of rows take turns, over two panels each. What is stored are the sums of
+//   the product before, and what is added are those of the one before that, a few rows between two
+//   multiplications. Nobody waits for a result, and no store has to be forwarded to a vector.
+// - Both panels share a load of the activations, and both groups of rows one of the weights: 1.5
+//   KiB a product, from the second-level cache.
 #if HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
@@ -36,100 +31,121 @@ using DI = hn::RebindToSigned<D>;
 using V = hn::Vec<D>;
 
 constexpr int kMostPanels = 2;
-constexpr int64_t kStepGroups = 2;
 static_assert(amx::kRowBytes == kInt8Group && amx::kTileRows == kInt8MostRows &&
               amx::kTileBytes == kGroupBytes);
-
-using Sums = int32_t[kMostPanels][amx::kTileRows][kColumns];
-
-// The products of a step for one group of rows, in the order in which they are added up: of each
-// group of inputs the first term, then the second where a row has one.
-struct Step {
-  HWY_ALIGN Sums sums[2 * kStepGroups];
-  const float* input_scales[2 * kStepGroups];      // of the rows
-  const uint16_t* weight_scales[2 * kStepGroups];  // of the first panel
-  int64_t products = 0;
-};
 
 // Of a group of rows: [row][panel x 16].
 using Totals = float[amx::kTileRows][kMostPanels * kColumns];
 
-// Tiles 0 to 3 are sums, 4 and 5 activations, 6 and 7 weights.
-template <int kRowGroup, int kPanels>
-HWY_INLINE void multiply_rows(const Micro& m, int64_t group, Step& step) {
-  constexpr int kSums = kRowGroup * kMostPanels;
-  const RowGroup& x = m.x[kRowGroup];
-  const int terms = x.rows_with_second[group] != 0 ? 2 : 1;
-  for (int term = 0; term < terms; ++term) {
-    const Inputs& inputs = x.terms[term];
-    const int64_t product = step.products++;
-    step.input_scales[product] = inputs.scales + group * x.rows;
-    step.weight_scales[product] = m.scales + group * kColumns;
-    const char* values = inputs.values + group * x.rows * kInt8RowBytes;
+// A term of the activations of a group of rows and of inputs, times one or two panels.
+struct Product {
+  const char* values;
+  const float* input_scales;      // of the rows
+  const uint16_t* weight_scales;  // of the first panel
+  float* totals;
+  int64_t rows;
+};
+
+// Products on their way: in turns they are in one of two slots, of tiles and of memory.
+template <int kPanels>
+class Pipeline {
+ public:
+  // Panels' scales lie `panel_scales` apart.
+  explicit Pipeline(int64_t panel_scales) : panel_scales_(panel_scales) {}
+
+  // The weights are in tiles 6 and 7.
+  HWY_INLINE void multiply(const Product& product) {
+    slot_ == 0 ? multiply_in<0>(product) : multiply_in<1>(product);
+    slot_ = 1 - slot_;
+  }
+
+  // Adds what is left.
+  void finish() { slot_ == 0 ? finish_in<0>() : finish_in<1>(); }
+
+ private:
+  static constexpr int64_t kRowsAtOnce = amx::kTileRows / 4;
+
+  // Tiles 0 and 1 are sums of the first slot, 2 and 3 of the second; 4 and 5 are their activations.
+  template <int kSlot>
+  HWY_INLINE void multiply_in(const Product& product) {
+    constexpr int kSums = kSlot * kMostPanels;
+    Adding adding(*this, kSlot);
     amx::zero<kSums>();
     if constexpr (kPanels > 1) amx::zero<kSums + 1>();
     for (int64_t half = 0; half < kInt8RowBytes; half += kInt8Group) {
       // Rows of the tile behind the group's are whatever follows; nobody reads their sums.
-      amx::load<4 + kRowGroup>(values + half, kInt8RowBytes);
-      amx::multiply_int8<kSums, 4 + kRowGroup, 6>();
-      if constexpr (kPanels > 1) amx::multiply_int8<kSums + 1, 4 + kRowGroup, 7>();
+      amx::load<4 + kSlot>(product.values + half, kInt8RowBytes);
+      adding.add(kRowsAtOnce);
+      amx::multiply_int8<kSums, 4 + kSlot, 6>();
+      if constexpr (kPanels > 1) amx::multiply_int8<kSums + 1, 4 + kSlot, 7>();
+      adding.add(kRowsAtOnce);
     }
-    amx::store<kSums>(step.sums[product][0]);
-    if constexpr (kPanels > 1) amx::store<kSums + 1>(step.sums[product][1]);
+    products_[kSlot] = product;
+    store<1 - kSlot>();
   }
-}
 
-template <int kPanels>
-HWY_INLINE void multiply_group(const Micro& m, int64_t group, Step* steps) {
-  const uint8_t* values = m.values + group * kGroupBytes;
-  amx::load<6>(values);
-  if constexpr (kPanels > 1) amx::load<7>(values + m.panel_groups * kGroupBytes);
-  multiply_rows<0, kPanels>(m, group, steps[0]);
-  if (m.row_groups > 1) multiply_rows<1, kPanels>(m, group, steps[1]);
-}
-
-template <int kPanels, int kProducts>
-HWY_INLINE void add_products(const Micro& m, int64_t rows, const Step& step, int64_t first,
-                             Totals& totals) {
-  const D d;
-  const DI di;
-  const hn::Rebind<hwy::bfloat16_t, D> halves;
-  const int64_t panel_scales = m.panel_groups * kColumns;
-  V scales[kProducts][kPanels];
-  for (int i = 0; i < kProducts; ++i) {
-    for (int j = 0; j < kPanels; ++j) {
-      scales[i][j] = hn::PromoteTo(
-          d, hn::LoadU(halves, reinterpret_cast<const hwy::bfloat16_t*>(
-                                   step.weight_scales[first + i] + j * panel_scales)));
-    }
+  template <int kSlot>
+  void finish_in() {
+    Adding(*this, kSlot).add(amx::kTileRows);
+    store<1 - kSlot>();
+    Adding(*this, 1 - kSlot).add(amx::kTileRows);
   }
-  for (int64_t row = 0; row < rows; ++row) {
-    V total[kPanels];
-    HWY_UNROLL(2)
-    for (int j = 0; j < kPanels; ++j) total[j] = hn::Load(d, totals[row] + j * kColumns);
-    HWY_UNROLL(2)
-    for (int i = 0; i < kProducts; ++i) {
-      const V scale = hn::Set(d, step.input_scales[first + i][row]);
-      HWY_UNROLL(2)
-      for (int j = 0; j < kPanels; ++j) {
-        const V sum = hn::Mul(hn::ConvertTo(d, hn::Load(di, step.sums[first + i][j][row])), scale);
-        total[j] = hn::MulAdd(sum, scales[i][j], total[j]);
+
+  template <int kSlot>
+  HWY_INLINE void store() {
+    amx::store<kSlot * kMostPanels>(sums_[kSlot][0]);
+    if constexpr (kPanels > 1) amx::store<kSlot * kMostPanels + 1>(sums_[kSlot][1]);
+  }
+
+  // Adds the sums that are stored in a slot to their totals, row by row.
+  class Adding {
+   public:
+    HWY_INLINE Adding(const Pipeline& pipeline, int slot) : sums_(pipeline.sums_[slot][0][0]) {
+      const D d;
+      const hn::Rebind<hwy::bfloat16_t, D> halves;
+      const Product& product = pipeline.products_[slot];
+      input_scales_ = product.input_scales;
+      totals_ = product.totals;
+      rows_ = product.rows;
+      for (int j = 0; j < kPanels && rows_ > 0; ++j) {
+        const uint16_t* scales = product.weight_scales + j * pipeline.panel_scales_;
+        scales_[j] =
+            hn::PromoteTo(d, hn::LoadU(halves, reinterpret_cast<const hwy::bfloat16_t*>(scales)));
       }
     }
-    HWY_UNROLL(2)
-    for (int j = 0; j < kPanels; ++j) hn::Store(total[j], d, totals[row] + j * kColumns);
-  }
-}
 
-// Adds up what a step left, and empties it.
-template <int kPanels>
-HWY_INLINE void add_step(const Micro& m, int64_t rows, Step& step, Totals& totals) {
-  int64_t first = 0;
-  for (; first + 1 < step.products; first += 2)
-    add_products<kPanels, 2>(m, rows, step, first, totals);
-  if (first < step.products) add_products<kPanels, 1>(m, rows, step, first, totals);
-  step.products = 0;
-}
+    HWY_INLINE void add(int64_t rows) {
+      const D d;
+      const DI di;
+      rows = rows < rows_ ? rows : rows_;
+      rows_ -= rows;
+      for (; rows > 0; --rows) {
+        const V scale = hn::Set(d, *input_scales_++);
+        HWY_UNROLL(2)
+        for (int j = 0; j < kPanels; ++j) {
+          const auto sums = hn::Load(di, sums_ + j * amx::kTileRows * kColumns);
+          const V sum = hn::Mul(hn::ConvertTo(d, sums), scale);
+          float* total = totals_ + j * kColumns;
+          hn::Store(hn::MulAdd(sum, scales_[j], hn::Load(d, total)), d, total);
+        }
+        sums_ += kColumns;
+        totals_ += kMostPanels * kColumns;
+      }
+    }
+
+   private:
+    const int32_t* HWY_RESTRICT sums_;
+    const float* HWY_RESTRICT input_scales_;
+    float* HWY_RESTRICT totals_;
+    int64_t rows_;
+    V scales_[kPanels];
+  };
+
+  HWY_ALIGN int32_t sums_[2][kMostPanels][amx::kTileRows][kColumns];
+  Product products_[2] = {};
+  int slot_ = 0;
+  const int64_t panel_scales_;
+};
 
 template <int kPanels, typename Body>
 HWY_INLINE void for_each_vector(const Micro& m, const Body& body) {
@@ -155,7 +171,6 @@ struct AmxKernel {
   static constexpr Int8Dot kDot = Int8Dot::kAmx;
   static constexpr int64_t kRowGroups = 2;
   static_assert(kRowGroups <= kMostRowGroups);
-  static_assert(kRowGroups <= kStepGroups, "between two products one group of rows is added up");
 
   static void run(int64_t panels, const Micro& m) {
     if (panels > 1) return run_panels<2>(m);
@@ -167,29 +182,28 @@ struct AmxKernel {
   static HWY_NOINLINE void run_panels(const Micro& m) {
     const D d;
     HWY_ALIGN Totals totals[kRowGroups];
-    Step steps[2][kRowGroups];
+    Pipeline<kPanels> pipeline(m.panel_groups * kColumns);
     for_each_vector<kPanels>(m, [&](int64_t i, int64_t row, int64_t column, float* out) HWY_ATTR {
       hn::Store(m.add ? hn::LoadU(d, out) : hn::Zero(d), d, totals[i][row] + column);
     });
     const uint8_t* ahead = m.ahead;
-    Step* now = steps[0];
-    Step* before = steps[1];
-    for (int64_t first = 0; first < m.groups; first += kStepGroups) {
-      for (int64_t i = 0; i < kStepGroups; ++i) {
-        const int64_t group = first + i;
-        if (group < m.groups) {
-          if (group == m.ahead_turn) ahead = m.ahead_then;
-          multiply_group<kPanels>(m, group, now);
-          prefetch_group<kPanels>(m, ahead);
+    for (int64_t group = 0; group < m.groups; ++group) {
+      const uint8_t* values = m.values + group * kGroupBytes;
+      amx::load<6>(values);
+      if constexpr (kPanels > 1) amx::load<7>(values + m.panel_groups * kGroupBytes);
+      if (group == m.ahead_turn) ahead = m.ahead_then;
+      prefetch_group<kPanels>(m, ahead);
+      for (int64_t i = 0; i < m.row_groups; ++i) {
+        const RowGroup& x = m.x[i];
+        const int terms = x.rows_with_second[group] != 0 ? 2 : 1;
+        for (int term = 0; term < terms; ++term) {
+          pipeline.multiply({x.terms[term].values + group * x.rows * kInt8RowBytes,
+                             x.terms[term].scales + group * x.rows, m.scales + group * kColumns,
+                             totals[i][0], x.rows});
         }
-        if (i < m.row_groups) add_step<kPanels>(m, m.x[i].rows, before[i], totals[i]);
       }
-      Step* done = before;
-      before = now;
-      now = done;
     }
-    for (int64_t i = 0; i < m.row_groups; ++i)
-      add_step<kPanels>(m, m.x[i].rows, before[i], totals[i]);
+    pipeline.finish();
     for_each_vector<kPanels>(m, [&](int64_t i, int64_t row, int64_t column, float* out) HWY_ATTR {
       // Adding +0 where there is no bias, as the vector kernel does.
       const V bias = m.bias != nullptr ? hn::LoadU(d, m.bias + column) : hn::Zero(d);

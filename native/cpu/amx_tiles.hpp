@@ -47,10 +47,9 @@ inline void load(const void* from, int64_t stride = kRowBytes) {
   asm volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(from), "r"(stride) : "memory");
 }
 
-// The same of what is read once, or not again before it would have left the first cache level: it
-// is not kept there in place of something else.
+// The same, but past the first-level cache, which keeps what it has.
 template <int kTile>
-inline void stream(const void* from, int64_t stride = kRowBytes) {
+inline void load_past(const void* from, int64_t stride = kRowBytes) {
   asm volatile("tileloaddt1 (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(from), "r"(stride) : "memory");
 }
 

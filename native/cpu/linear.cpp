@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/error.hpp"
-#include "cpu/amx_bf16_kernels.hpp"
 #include "cpu/host_memory.hpp"
 #include "cpu/linear_shape.hpp"
 #include "cpu/tile_parts.hpp"
@@ -35,6 +34,7 @@ LinearOp::LinearOp(ThreadPool& pool, Isa isa)
       kernels_(linear_kernels(isa)),
       pairs_(bf16_pair_kernels()),
       packing_(isa),
+      amx_(pool),
       worker_scratch_(allocate_host_memory(static_cast<size_t>(pool.threads() * kWorkerFloats) *
                                            sizeof(float))),
       gate_scratch_(
@@ -46,6 +46,7 @@ void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& ou
   check_linear_shape(x, weight, out);
   if (x.packed && by_amx(weight))
     throw Error(ErrorCode::kInternal, "linear: x is packed for another kernel");
+  if (by_amx(weight)) return amx_.run(x, weight, out);
   run(x, weight, &out, nullptr, nullptr, next);
 }
 
@@ -53,9 +54,12 @@ Tensor LinearOp::run_gated(const Tensor& x, const PackedLinear& weight, const Ga
                            const PackedLinear* then) {
   check_linear_shape(x, weight, gate.out, true);
   Tensor out = gate.out;
-  // Not by tiles or for them, which have other groups of rows and another layout; and there has to
-  // be room.
-  out.packed = then != nullptr && !by_amx(weight) && !by_amx(*then) && out.stride == out.cols;
+  if (by_amx(weight)) {
+    amx_.run_gated(x, weight, out);
+    return out;
+  }
+  // Not for tiles, which have other groups of rows and another layout; and there has to be room.
+  out.packed = then != nullptr && !by_amx(*then) && out.stride == out.cols;
   const Gate packing = {gate.swiglu, out};
   run(x, weight, nullptr, &packing, then, {});
   return out;
@@ -84,9 +88,7 @@ void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor* ou
         pass_gate.packed = {then->linear_format(), tile.rows, tile.groups, then->steps()};
     }
     const PassGate* const gate_at = gate == nullptr ? nullptr : &pass_gate;
-    if (by_amx(weight)) {
-      run_amx(rows, tile, gate_at);
-    } else if (tile.rows <= kernels_.direct_rows && gate == nullptr && !x.packed) {
+    if (tile.rows <= kernels_.direct_rows && gate == nullptr && !x.packed) {
       run_direct(rows, tile, next);
     } else {
       run_repacked(rows, tile, gate_at);
@@ -154,43 +156,6 @@ void LinearOp::run_repacked(const Tensor& x, LinearTile tile, const PassGate* ga
   const int64_t fair = task_panels(tile, gate) * blocks / (kTasksPerThread * pool_.threads());
   run_tiles(tile, blocks, std::clamp(fair / step * step, step, kPanelsPerTask), kernels_.repacked,
             gate);
-}
-
-void LinearOp::run_amx(const Tensor& x, LinearTile tile, const PassGate* gate) {
-  tile.groups = ceil_div(tile.rows, kAmxGroupRows);
-  float* packed = activations((tile.rows + kAmxGroupRows) * amx_padded_pairs(tile.steps));
-  repack_for_amx(x, tile, packed);
-  tile.x = packed;
-  const int64_t blocks = ceil_div(tile.groups, kBlockRows / kAmxGroupRows);
-  const int64_t fair = task_panels(tile, gate) * blocks / (kTasksPerThread * pool_.threads());
-  run_tiles(tile, blocks,
-            std::clamp(fair / kAmxTilePanels * kAmxTilePanels, kAmxTilePanels, kPanelsPerTask),
-            amx_bf16_kernel(), gate);
-}
-
-void LinearOp::repack_for_amx(const Tensor& x, const LinearTile& tile, float* packed) {
-  const int64_t padded = amx_padded_pairs(tile.steps);
-  const auto pack_group = [&](int64_t group, float* rounded) {
-    const int64_t begin = group_begin(tile.rows, tile.groups, group);
-    const int64_t rows = group_begin(tile.rows, tile.groups, group + 1) - begin;
-    for (int64_t i = 0; i < rows; ++i) {
-      const float* row = x.f32() + (begin + i) * x.stride;
-      for (int64_t first = 0; first < tile.steps; first += kSumBlock) {
-        const int64_t pairs = std::min(kSumBlock, tile.steps - first);
-        pairs_.round(row + 2 * first, std::min(2 * pairs, x.cols - 2 * first), rounded);
-        const int64_t whole = amx_padded_pairs(pairs);
-        std::fill(rounded + pairs, rounded + whole, 0.0f);
-        for (int64_t k = 0; k < whole; k += kAmxStepPairs) {
-          std::copy_n(rounded + k, kAmxStepPairs,
-                      packed + begin * padded + (first + k) * rows + i * kAmxStepPairs);
-        }
-      }
-    }
-  };
-  if (tile.groups == 1 && tile.rows <= kernels_.direct_rows)
-    return pack_group(0, worker_scratch(0));  // too little to wake a worker for
-  pool_.run_in_order(tile.groups,
-                     [&](int64_t group, int worker) { pack_group(group, worker_scratch(worker)); });
 }
 
 void LinearOp::repack(const Tensor& x, const PackedShape& shape, float* packed) {

@@ -9,6 +9,7 @@
 
 #include "core/tensor.hpp"
 #include "cpu/activation_packing.hpp"
+#include "cpu/amx_bf16_linear.hpp"
 #include "cpu/gated_part.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/linear_kernels.hpp"
@@ -55,10 +56,7 @@ class LinearOp {
   int64_t direct_run(int64_t out_features, int64_t step) const;
   void run_repacked(const Tensor& x, LinearTile tile, const PassGate* gate);
   void repack(const Tensor& x, const PackedShape& shape, float* packed);
-  // By amx_bf16_kernels.hpp, whatever the rows.
   bool by_amx(const PackedLinear& weight) const;
-  void run_amx(const Tensor& x, LinearTile tile, const PassGate* gate);
-  void repack_for_amx(const Tensor& x, const LinearTile& tile, float* packed);
   float* worker_scratch(int worker);
   float* gate_scratch(int worker);
   // Room for so many activations, or pairs of them.
@@ -77,6 +75,7 @@ class LinearOp {
   LinearKernels kernels_;
   Bf16PairKernels pairs_;
   ActivationPacking packing_;
+  AmxBf16Linear amx_;
   Buffer worker_scratch_;
   Buffer gate_scratch_;
   Buffer activations_;

@@ -4,22 +4,12 @@
 #define HWY_TARGET_INCLUDE "cpu/swiglu.cpp"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-//
-#include "hwy/contrib/math/math-inl.h"
+
+#include "cpu/swiglu-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// With e = exp(-|g|) in (0, 1] nothing overflows: silu(g) = g / (1 + e) for g >= 0 and g * e / (1 +
-// e) below.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V gated(D d, V gate, V up) {
-  const V one = hn::Set(d, 1.0f);
-  const V e = hn::Exp(d, hn::Neg(hn::Abs(gate)));
-  const V numerator = hn::IfThenElse(hn::Ge(gate, hn::Zero(d)), one, e);
-  return hn::Mul(hn::Mul(gate, hn::Div(numerator, hn::Add(one, e))), up);
-}
 
 void swiglu(const float* gate, const float* up, int64_t n, float* out) {
   const hn::CappedTag<float, 16> d;

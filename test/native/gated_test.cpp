@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/dtype.hpp"
+#include "cpu/aligned_floats.hpp"
 #include "cpu/cpu_backend.hpp"
 #include "cpu/gated_part.hpp"
 #include "cpu/isa.hpp"
@@ -76,26 +78,29 @@ class GatedTest : public testing::TestWithParam<std::tuple<Isa, int, Format>> {
     const int64_t inner = mlp.intermediate();
     std::vector<float> x = random_values(rng, rows * hidden);
     std::vector<float> gate_up(static_cast<size_t>(rows * 2 * inner), kPoison);
-    std::vector<float> gated(static_cast<size_t>(rows * (inner + gap)), kPoison);
+    const int64_t values = rows * (inner + gap);
+    AlignedFloats gated;
+    gated.reserve(values);
+    std::fill_n(gated.data(), values, kPoison);
     std::vector<float> expected(static_cast<size_t>(rows * hidden), kPoison);
     std::vector<float> out = expected;
     const Tensor x_view = view(x, rows, hidden, hidden);
     const Tensor gate_up_view = view(gate_up, rows, 2 * inner, 2 * inner);
-    const Tensor gated_view = view(gated, rows, inner, inner + gap);
+    const Tensor gated_view = {gated.data(), DType::kF32, rows, inner, inner + gap};
 
     backend_->linear(x_view, *mlp.gate_up, gate_up_view);
     backend_->swiglu(gate_up_view, gated_view);
     backend_->linear(gated_view, *mlp.down, view(expected, rows, hidden, hidden));
-    const std::vector<float> plain = gated;
+    const std::vector<float> plain(gated.data(), gated.data() + values);
 
     std::fill(gate_up.begin(), gate_up.end(), kPoison);
-    std::fill(gated.begin(), gated.end(), kPoison);
+    std::fill_n(gated.data(), values, kPoison);
     const Tensor result =
         backend_->linear_swiglu(x_view, *mlp.gate_up, gate_up_view, gated_view, *mlp.down);
     EXPECT_EQ(result.data, gated_view.data);
     packed_ = result.packed;
     if (!result.packed) {
-      EXPECT_EQ(std::memcmp(gated.data(), plain.data(), gated.size() * sizeof(float)), 0);
+      EXPECT_EQ(std::memcmp(gated.data(), plain.data(), plain.size() * sizeof(float)), 0);
     }
     backend_->linear(result, *mlp.down, view(out, rows, hidden, hidden));
     EXPECT_EQ(std::memcmp(out.data(), expected.data(), out.size() * sizeof(float)), 0);
@@ -122,9 +127,12 @@ TEST_P(GatedTest, GivesTheBitsOfTwoOps) {
       EXPECT_EQ(packed_, rows > 8 && packs());
     }
   }
-  const Mlp mlp(*backend_, std::get<2>(GetParam()), 40, 64, false);
+  const Mlp mlp(*backend_, std::get<2>(GetParam()), 40, 1072, false);
   expect_same(mlp, 777, 0);
   EXPECT_EQ(packed_, packs());
+  // More inputs than activations are kept in a cache of.
+  const Mlp wide(*backend_, std::get<2>(GetParam()), 2'600, 96, true);
+  expect_same(wide, 40, 0);
 }
 
 TEST_P(GatedTest, PacksOnlyWhereThereIsRoom) {

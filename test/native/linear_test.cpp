@@ -18,6 +18,7 @@
 #include "core/error.hpp"
 #include "cpu/amx_bf16_kernels.hpp"
 #include "cpu/embedding.hpp"
+#include "cpu/host_memory.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/linear.hpp"
 #include "cpu/linear_weight.hpp"
@@ -236,6 +237,21 @@ TEST_P(LinearTest, RowsOfALargeCallEqualSingleRows) {
           << "row " << row;
     }
   }
+}
+
+// More inputs than activations are kept in a cache of, and an output that is written past it where
+// its rows lie in whole cache lines.
+TEST_P(LinearTest, WideAndLargeOutputsHaveTheSameBits) {
+  constexpr int64_t kRows = 600;
+  const LinearSource source = make_linear_source(rng_, DType::kBF16, {1600}, 2'600, true);
+  if (!in_pairs(source)) GTEST_SKIP() << "the same walk as that of smaller outputs";
+  check(source, 40, 3);
+  const auto weight = pack(source);
+  std::vector<float> x = random_values(rng_, kRows * 2'600);
+  const std::vector<float> expected = run(*weight, x, kRows, 2'600);
+  const Buffer aligned = allocate_host_memory(expected.size() * sizeof(float));
+  op_.run(view(x, kRows, 2'600, 2'600), *weight, {aligned.data(), DType::kF32, kRows, 1600, 1600});
+  EXPECT_EQ(std::memcmp(aligned.data(), expected.data(), aligned.bytes()), 0);
 }
 
 TEST_P(LinearTest, InfinityAndNanReachOnlyTheirOwnRowsAndColumns) {

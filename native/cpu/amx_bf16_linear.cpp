@@ -1,0 +1,107 @@
+#include "cpu/amx_bf16_linear.hpp"
+
+#include <algorithm>
+
+#include "cpu/host_memory.hpp"
+#include "cpu/row_groups.hpp"
+#include "cpu/tile_parts.hpp"
+
+namespace block_attention {
+namespace {
+
+// Of the second-level cache, what activations may take that panels pass by.
+constexpr int64_t kBlockBytes = int64_t{1} << 20;
+// Rows that are packed at once at most, which bounds the scratch memory.
+constexpr int64_t kMostPassRows = 2048;
+// So few rows are too little to wake a worker for.
+constexpr int64_t kFewRows = 8;
+constexpr int64_t kTasksPerThread = 8;
+// An output of so many bytes a thread would leave the caches before it is read.
+constexpr int64_t kStreamBytes = int64_t{1} << 20;
+constexpr int64_t kLine = 64;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Rows whose activations, of a reach of inputs, stay in the cache.
+int64_t rows_of_block(int64_t steps) {
+  const int64_t row_bytes = std::min(amx_padded_pairs(steps), kAmxReach) * int64_t{sizeof(float)};
+  constexpr int64_t kPassRows = 2 * kAmxGroupRows;
+  return std::clamp(kBlockBytes / row_bytes / kPassRows * kPassRows, kPassRows, kAmxBlockRows);
+}
+
+}  // namespace
+
+AmxBf16Linear::AmxBf16Linear(ThreadPool& pool) : pool_(pool), kernels_(amx_bf16_kernels()) {}
+
+void AmxBf16Linear::run(const Tensor& x, const PackedLinear& weight, const Tensor& out) {
+  run(x, weight, 0, out);
+}
+
+void AmxBf16Linear::run_gated(const Tensor& x, const PackedLinear& weight, const Tensor& out) {
+  run(x, weight, weight.panel_count() / 2, out);
+}
+
+void AmxBf16Linear::run(const Tensor& x, const PackedLinear& weight, int64_t half,
+                        const Tensor& out) {
+  if (scratch_.data() == nullptr)
+    scratch_ = allocate_host_memory(static_cast<size_t>(pool_.threads()) * sizeof(AmxScratch));
+  AmxTile tile{};
+  tile.panels = static_cast<const float*>(weight.panels());
+  tile.steps = weight.steps();
+  tile.out_features = weight.out_features();
+  tile.bias = weight.bias();
+  tile.half = half;
+  tile.out_stride = out.stride;
+  const int64_t block_rows = rows_of_block(tile.steps);
+  // A block for each thread, which packs what it will multiply.
+  const int64_t pass_rows = std::min(block_rows * pool_.threads(), kMostPassRows);
+  const int64_t most_rows = std::min(pass_rows, x.rows);
+  const size_t bytes =
+      static_cast<size_t>((most_rows + kAmxGroupRows) * amx_padded_pairs(tile.steps)) *
+      sizeof(float);
+  if (activations_.bytes() < bytes) {
+    activations_ = {};
+    activations_ = allocate_host_memory(bytes);
+  }
+  float* packed = static_cast<float*>(activations_.data());
+  tile.x = packed;
+  for (int64_t row = 0; row < x.rows; row += pass_rows) {
+    tile.rows = std::min(pass_rows, x.rows - row);
+    tile.groups = ceil_div(tile.rows, kAmxGroupRows);
+    tile.out = out.f32() + row * out.stride;
+    tile.stream = x.rows * out.cols * int64_t{sizeof(float)} > kStreamBytes * pool_.threads() &&
+                  reinterpret_cast<uintptr_t>(tile.out) % kLine == 0 &&
+                  tile.out_stride * int64_t{sizeof(float)} % kLine == 0;
+    pack(x.row_range(row, tile.rows), tile, packed);
+    multiply(tile, block_rows);
+  }
+}
+
+void AmxBf16Linear::pack(const Tensor& x, const AmxTile& tile, float* packed) {
+  const auto pack_group = [&](int64_t group, int) {
+    const int64_t begin = group_begin(tile.rows, tile.groups, group);
+    const int64_t rows = group_begin(tile.rows, tile.groups, group + 1) - begin;
+    kernels_.pack(x.f32() + begin * x.stride, x.stride, rows, x.cols,
+                  packed + begin * amx_padded_pairs(tile.steps));
+  };
+  if (tile.rows <= kFewRows) return pack_group(0, 0);
+  pool_.run_in_order(tile.groups, pack_group);
+}
+
+void AmxBf16Linear::multiply(const AmxTile& whole, int64_t block_rows) {
+  const int64_t blocks = ceil_div(whole.groups, block_rows / kAmxGroupRows);
+  const int64_t panels = whole.half > 0 ? whole.half : panels_of(whole.out_features);
+  const int64_t fair = panels * blocks / (kTasksPerThread * pool_.threads());
+  const int64_t most = whole.half > 0 ? kAmxPartPanels / 2 : kAmxPartPanels;
+  const int64_t chunk = std::clamp(fair / kAmxTilePanels * kAmxTilePanels, kAmxTilePanels, most);
+  AmxScratch* scratch = static_cast<AmxScratch*>(scratch_.data());
+  const auto run_part = [&](const TilePart& part, int worker) {
+    AmxTile tile = whole;
+    tile.part = part;
+    tile.scratch = scratch + worker;
+    kernels_.tile(tile);
+  };
+  for_each_tile_part(pool_, whole.groups, blocks, panels, chunk, run_part, {});
+}
+
+}  // namespace block_attention

@@ -1,0 +1,35 @@
+// `linear` over weights in pairs of bf16 by AMX (amx_bf16_kernels.hpp), whatever the rows.
+#pragma once
+
+#include <cstdint>
+
+#include "core/tensor.hpp"
+#include "cpu/amx_bf16_kernels.hpp"
+#include "cpu/linear_weight.hpp"
+#include "cpu/thread_pool.hpp"
+
+namespace block_attention {
+
+// The op and its scratch memory, which grows to what the largest call so far needed and is then
+// reused. One call at a time.
+class AmxBf16Linear {
+ public:
+  explicit AmxBf16Linear(ThreadPool& pool);
+
+  // out = x * weight^T + bias.
+  void run(const Tensor& x, const PackedLinear& weight, const Tensor& out);
+  // out = silu(x * gate^T) * (x * up^T) of a weight [gate; up], both of whole panels.
+  void run_gated(const Tensor& x, const PackedLinear& weight, const Tensor& out);
+
+ private:
+  void run(const Tensor& x, const PackedLinear& weight, int64_t half, const Tensor& out);
+  void pack(const Tensor& x, const AmxTile& tile, float* packed);
+  void multiply(const AmxTile& whole, int64_t block_rows);
+
+  ThreadPool& pool_;
+  AmxBf16Kernels kernels_;
+  Buffer scratch_;
+  Buffer activations_;
+};
+
+}  // namespace block_attention
