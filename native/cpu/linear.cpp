@@ -46,7 +46,7 @@ void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& ou
   check_linear_shape(x, weight, out);
   if (x.packed && by_amx(weight))
     throw Error(ErrorCode::kInternal, "linear: x is packed for another kernel");
-  if (by_amx(weight)) return amx_.run(x, weight, out);
+  if (by_amx(weight) && x.rows > kOrderOfTilesRows) return amx_.run(x, weight, out);
   run(x, weight, &out, nullptr, nullptr, next);
 }
 
@@ -70,6 +70,7 @@ void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor* ou
   LinearTile tile{};
   tile.panels = weight.panels();
   tile.format = weight.linear_format();
+  tile.order_of_tiles = by_amx(weight);
   tile.steps = weight.steps();
   tile.out_features = weight.out_features();
   tile.bias = weight.bias();
@@ -101,7 +102,7 @@ bool LinearOp::by_amx(const PackedLinear& weight) const {
 }
 
 NextReads LinearOp::reads(const PackedLinear& weight, int64_t rows) const {
-  if (rows > kernels_.direct_rows || by_amx(weight)) return {};
+  if (rows > (by_amx(weight) ? kOrderOfTilesRows : kernels_.direct_rows)) return {};
   const int64_t step = kernels_.tile_panels(rows);
   const size_t run_bytes =
       static_cast<size_t>(direct_run(weight.out_features(), step)) * weight.panel_bytes();

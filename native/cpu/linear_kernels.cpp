@@ -28,9 +28,17 @@ constexpr int tile_width(int64_t rows, bool repacked) {
   return rows * 2 * kVectors <= kAccumulators ? 2 : 1;
 }
 
+// Most rows that a kernel of T takes.
+template <typename T>
+constexpr int kMostRows = kGroupRows;
+#if HWY_TARGET == HWY_AVX3
+template <>
+constexpr int kMostRows<Bf16TilePair> = kOrderOfTilesRows;
+#endif
+
 template <int kRows, int kPanels, bool kRepacked, typename T>
 void micro_of_rows(int64_t rows, const Micro<T>& m) {
-  if constexpr (kPanels <= tile_width(kRows, kRepacked)) {
+  if constexpr (kRows <= kMostRows<T> && kPanels <= tile_width(kRows, kRepacked)) {
     if (rows == kRows) {
       micro<kRows, kPanels, kRepacked>(m);
       return;
@@ -213,6 +221,9 @@ HWY_INLINE void tile(const LinearTile& t) {
       return tile_of_type<kRepacked, hwy::float16_t>(t);
     case LinearFormat::kBF16Pairs:
 #if HWY_TARGET == HWY_AVX3
+      if constexpr (!kRepacked) {
+        if (t.order_of_tiles) return tile_of_type<false, Bf16TilePair>(t);
+      }
       return tile_of_type<kRepacked, Bf16Pair>(t);
 #else
       return;  // packed for another instruction set

@@ -46,6 +46,8 @@ struct LinearTile {
   // The whole weight (linear_weight.hpp); bias may be null.
   const void* panels;
   LinearFormat format;
+  // Whether pairs are summed in the order of AMX tiles (amx_bf16_kernels.hpp); direct only.
+  bool order_of_tiles;
   int64_t steps;
   int64_t out_features;
   const float* bias;
@@ -64,6 +66,10 @@ struct LinearTile {
   float* wide;
   float* ragged;
 };
+
+// Most rows that are summed in the order of AMX tiles, by vectors: more of them tiles multiply as
+// fast as weights come from memory.
+inline constexpr int64_t kOrderOfTilesRows = 3;
 
 struct LinearKernels {
   int64_t group_rows;   // most rows of a group

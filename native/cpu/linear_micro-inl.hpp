@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "cpu/amx_bf16_kernels.hpp"
 #include "cpu/bf16_pairs-inl.hpp"
 #include "cpu/linear_kernels.hpp"
 #include "hwy/highway.h"
@@ -70,6 +71,13 @@ HWY_INLINE V multiply_add<Bf16Pair>(V x, V weights, V sum) {
 }
 #endif
 
+#if HWY_TARGET == HWY_AVX3
+// The same, summed in the order of AMX tiles.
+struct Bf16TilePair {
+  uint16_t inputs[2];
+};
+#endif
+
 template <typename T>
 struct Micro {
   const float* x;
@@ -97,6 +105,29 @@ template <bool kRepacked>
 HWY_INLINE void prefetch(const char* address) {
   // Repacked blocks are too large for the first level, whose space the widened panels need.
   __builtin_prefetch(address, 0, kRepacked ? 2 : 3);
+}
+
+// Puts the sums of a block, sum(row, vector), where they belong.
+template <int kRows, int kWidth, typename T, typename Sum>
+HWY_INLINE void leave_sums(const Micro<T>& m, const Sum& sum_at) {
+  const D d;
+  float* out = m.out;
+  const int64_t out_stride = m.out_stride;
+  const int64_t out_apart = m.out_apart;
+  const float* bias = m.bias;
+  const bool add = m.add;
+  HWY_UNROLL(16)
+  for (int i = 0; i < kRows; ++i) {
+    HWY_UNROLL(32)
+    for (int j = 0; j < kWidth; ++j) {
+      const int64_t at = j / kVectors * out_apart + j % kVectors * kLanes;
+      V sum = sum_at(i, j);
+      if (add) sum = hn::Add(hn::LoadU(d, out + at), sum);
+      if (bias != nullptr) sum = hn::Add(sum, hn::LoadU(d, bias + at));
+      hn::StoreU(sum, d, out + at);
+    }
+    out += out_stride;
+  }
 }
 
 // One block of steps: out[kRows, kPanels x 16] (+)= x[kRows, steps] * panels.
@@ -162,24 +193,111 @@ HWY_NOINLINE void micro(const Micro<T>& m) {
     ahead += ahead_step;
     if (kKeepWide) wide += kColumns;
   }
-  float* out = m.out;
-  const int64_t out_stride = m.out_stride;
-  const int64_t out_apart = m.out_apart;
-  const float* bias = m.bias;
-  const bool add = m.add;
-  HWY_UNROLL(16)
+  leave_sums<kRows, kWidth>(m, [&](int i, int j) HWY_ATTR { return sums[i][j]; });
+}
+
+#if HWY_TARGET == HWY_AVX3
+// Subnormal numbers count as zero, as they do to AMX, and afterwards as before.
+class WithoutSubnormals {
+ public:
+  WithoutSubnormals() : before_(_mm_getcsr()) {
+    constexpr unsigned kFlushToZero = 0x8000;
+    constexpr unsigned kDenormalsAreZero = 0x40;
+    _mm_setcsr(before_ | kFlushToZero | kDenormalsAreZero);
+  }
+  ~WithoutSubnormals() { _mm_setcsr(before_); }
+  WithoutSubnormals(const WithoutSubnormals&) = delete;
+  WithoutSubnormals& operator=(const WithoutSubnormals&) = delete;
+
+ private:
+  unsigned before_;
+};
+
+// sums[kRows][kPanels x 16] = those of a block. A function of its own, so that no operation moves
+// out of where subnormal numbers are zero.
+template <int kRows, int kPanels>
+HWY_NOINLINE void sum_as_tiles(const Micro<Bf16TilePair>& m, float* to) {
+  static_assert(kVectors == 1);
+  const D d;
+  const hn::RebindToUnsigned<D> bits;
+  const auto first_of = [&](hn::Vec<decltype(bits)> pairs)
+                            HWY_ATTR { return hn::BitCast(d, hn::ShiftLeft<16>(pairs)); };
+  const auto second_of = [&](hn::Vec<decltype(bits)> pairs) HWY_ATTR {
+    return hn::BitCast(d, hn::And(pairs, hn::Set(bits, 0xffff0000u)));
+  };
+  V sums[kRows][kPanels];
+  V firsts[kRows][kPanels];
+  V seconds[kRows][kPanels];
+  HWY_UNROLL(4)
   for (int i = 0; i < kRows; ++i) {
-    HWY_UNROLL(32)
-    for (int j = 0; j < kWidth; ++j) {
-      const int64_t at = j / kVectors * out_apart + j % kVectors * kLanes;
-      V sum = sums[i][j];
-      if (add) sum = hn::Add(hn::LoadU(d, out + at), sum);
-      if (bias != nullptr) sum = hn::Add(sum, hn::LoadU(d, bias + at));
-      hn::StoreU(sum, d, out + at);
+    HWY_UNROLL(4)
+    for (int j = 0; j < kPanels; ++j) sums[i][j] = hn::Zero(d);
+  }
+  const auto* x = reinterpret_cast<const uint32_t*>(m.x);
+  const auto* panels = reinterpret_cast<const uint32_t*>(m.panels);
+  const char* ahead = m.ahead;
+  int64_t end = m.ahead_turn;
+  for (int64_t k = 0; k < m.steps;) {
+    HWY_UNROLL(4)
+    for (int i = 0; i < kRows; ++i) {
+      HWY_UNROLL(4)
+      for (int j = 0; j < kPanels; ++j) firsts[i][j] = seconds[i][j] = hn::Zero(d);
     }
-    out += out_stride;
+    const int64_t stop = m.steps - k < kAmxStepPairs ? m.steps : k + kAmxStepPairs;
+    for (; k < stop; ++k) {
+      if (k == end) {
+        end = m.steps;
+        ahead = m.ahead_then;
+      }
+      HWY_UNROLL(4)
+      for (int j = 0; j < kPanels; ++j) prefetch<false>(ahead + j * m.ahead_stride);
+      V first[kRows];
+      V second[kRows];
+      HWY_UNROLL(4)
+      for (int i = 0; i < kRows; ++i) {
+        const auto pair = hn::Set(bits, x[i * m.x_stride + k]);
+        first[i] = first_of(pair);
+        second[i] = second_of(pair);
+      }
+      HWY_UNROLL(4)
+      for (int j = 0; j < kPanels; ++j) {
+        const auto pairs = hn::LoadU(bits, panels + j * m.panel_stride);
+        const V w_first = first_of(pairs);
+        const V w_second = second_of(pairs);
+        HWY_UNROLL(4)
+        for (int i = 0; i < kRows; ++i) {
+          firsts[i][j] = hn::MulAdd(first[i], w_first, firsts[i][j]);
+          seconds[i][j] = hn::MulAdd(second[i], w_second, seconds[i][j]);
+        }
+      }
+      panels += kColumns;
+      ahead += m.ahead_step;
+    }
+    HWY_UNROLL(4)
+    for (int i = 0; i < kRows; ++i) {
+      HWY_UNROLL(4)
+      for (int j = 0; j < kPanels; ++j)
+        sums[i][j] = hn::Add(sums[i][j], hn::Add(firsts[i][j], seconds[i][j]));
+    }
+  }
+  HWY_UNROLL(4)
+  for (int i = 0; i < kRows; ++i) {
+    HWY_UNROLL(4)
+    for (int j = 0; j < kPanels; ++j) hn::Store(sums[i][j], d, to + (i * kPanels + j) * kColumns);
   }
 }
+
+template <int kRows, int kPanels, bool kRepacked>
+HWY_NOINLINE void micro(const Micro<Bf16TilePair>& m) {
+  HWY_ALIGN float sums[kRows * kPanels * kColumns];
+  {
+    const WithoutSubnormals without_subnormals;
+    sum_as_tiles<kRows, kPanels>(m, sums);
+  }
+  leave_sums<kRows, kPanels>(
+      m, [&](int i, int j) HWY_ATTR { return hn::Load(D(), sums + (i * kPanels + j) * kColumns); });
+}
+#endif
 
 }  // namespace
 }  // namespace block_attention::HWY_NAMESPACE
