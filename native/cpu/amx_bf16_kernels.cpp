@@ -16,8 +16,7 @@
 // - Four sums at once, of two groups of rows and two panels: a step then loads four tiles for four
 //   products, 64 lines in 64 cycles. The second-level cache gives 48, so the first-level one has to
 //   give some: it keeps most of the weights of a block from one pass over them to the next, and
-//   everything else is loaded past it. (Single rows are products of tiles, too: with one group of
-//   rows tiles are multiplied faster than weights come from memory.)
+//   everything else is loaded past it.
 // - Every pass brings a share of the next panels into the second-level cache.
 // - Sums go from a buffer to the output between the steps of the next pass, through SwiGLU where
 //   the weight is [gate; up]: a panel of the gate and its like of `up` are then the two panels.

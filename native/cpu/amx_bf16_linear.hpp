@@ -1,4 +1,4 @@
-// `linear` over weights in pairs of bf16 by AMX (amx_bf16_kernels.hpp), whatever the rows.
+// `linear` over weights in pairs of bf16 by AMX (amx_bf16_kernels.hpp), for any number of rows.
 #pragma once
 
 #include <cstdint>

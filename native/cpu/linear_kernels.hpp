@@ -4,7 +4,8 @@
 // vector width: steps in blocks of kSumBlock; inside a block one accumulator, steps in order,
 // fused multiply-adds; the sums of the blocks added in order; the bias last. (Vectors run over
 // output features, never over inputs.) A step is one input in float32 or, of a weight of pairs, two
-// inputs that were rounded to bf16: the second is added first (bf16_pairs-inl.hpp).
+// inputs that were rounded to bf16: the second is added first (bf16_pairs-inl.hpp). Few rows that
+// stand in for AMX tiles are summed in their order (amx_bf16_kernels.hpp).
 #pragma once
 
 #include <cstddef>
