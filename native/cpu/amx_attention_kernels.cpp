@@ -32,8 +32,10 @@ constexpr int32_t kStepDims = 32;
 static_assert(amx_takes_head(kStepDims) && !amx_takes_head(kStepDims / 2));
 constexpr int64_t kQueryBytes = kQueryStride * 4;
 constexpr int64_t kScoreBytes = kScoreStride * 4;
-// Panels of dims whose outputs are summed at once, and floats of a tile of sums.
+// Panels of dims whose outputs are summed at once, as many as there are tiles for or the fewest
+// that a head has left, and floats of a tile of sums.
 constexpr int32_t kMostPanels = 4;
+constexpr int32_t kFewPanels = kStepDims / kPanel;
 constexpr int32_t kTileFloats = kGroupRows * kPanel;
 
 struct AmxScratch {
@@ -124,7 +126,7 @@ void score(const AttentionShape& shape, const AttentionCut& cut, const RowGroup&
     return cut.k[panel] != nullptr ? cut.k[panel] : cut.k[panel - 1];
   };
   for (int32_t panel = kStepPanels * group.steps.first; panel < kStepPanels * group.steps.last;
-       panel += 2) {
+       panel += kStepPanels) {
     score_panel<0, kSteps>(shape, query, page(panel));
     take_turn(ahead);
     score_panel<1, kSteps>(shape, query, page(panel + 1));
@@ -260,19 +262,19 @@ void attend_scored(const AttentionShape& shape, RowGroup& group, LinesAhead& ahe
   if (shape.head_dim >= dim) {
     weigh_and_output<kRows, kMostPanels>(shape, group, ahead);
   } else {
-    dim = 2 * kPanel;
-    weigh_and_output<kRows, 2>(shape, group, ahead);
+    dim = kFewPanels * kPanel;
+    weigh_and_output<kRows, kFewPanels>(shape, group, ahead);
   }
   for (; dim + kMostPanels * kPanel <= shape.head_dim; dim += kMostPanels * kPanel)
     output<kMostPanels>(shape, group, dim);
-  if (dim < shape.head_dim) output<2>(shape, group, dim);
+  if (dim < shape.head_dim) output<kFewPanels>(shape, group, dim);
   HWY_ALIGN float sums[kGroupRows];
   combine_lanes(
       group.totals, group.count, [](V4 a, V4 b) HWY_ATTR { return hn::Add(a, b); }, sums);
   group.join.end(sums);
 }
 
-// By rows of the group, in fours.
+// By rows of the group, in fours: weights of rows that nobody has would cost as much as others.
 using AttendScored = void (*)(const AttentionShape&, RowGroup&, LinesAhead&);
 constexpr AttendScored kAttendScored[] = {attend_scored<4>, attend_scored<8>, attend_scored<12>,
                                           attend_scored<16>};

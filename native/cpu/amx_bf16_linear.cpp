@@ -31,7 +31,11 @@ int64_t rows_of_block(int64_t steps) {
 
 }  // namespace
 
-AmxBf16Linear::AmxBf16Linear(ThreadPool& pool) : pool_(pool), kernels_(amx_bf16_kernels()) {}
+AmxBf16Linear::AmxBf16Linear(ThreadPool& pool, Isa isa)
+    : pool_(pool), kernels_(amx_bf16_kernels()) {
+  if (isa != Isa::kAmxBf16) return;
+  scratch_ = allocate_host_memory(static_cast<size_t>(pool.threads()) * sizeof(AmxScratch));
+}
 
 void AmxBf16Linear::run(const Tensor& x, const PackedLinear& weight, const Tensor& out) {
   run(x, weight, 0, out);
@@ -43,8 +47,6 @@ void AmxBf16Linear::run_gated(const Tensor& x, const PackedLinear& weight, const
 
 void AmxBf16Linear::run(const Tensor& x, const PackedLinear& weight, int64_t half,
                         const Tensor& out) {
-  if (scratch_.data() == nullptr)
-    scratch_ = allocate_host_memory(static_cast<size_t>(pool_.threads()) * sizeof(AmxScratch));
   AmxTile tile{};
   tile.panels = static_cast<const float*>(weight.panels());
   tile.steps = weight.steps();

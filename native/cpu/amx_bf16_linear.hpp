@@ -5,16 +5,17 @@
 
 #include "core/tensor.hpp"
 #include "cpu/amx_bf16_kernels.hpp"
+#include "cpu/isa.hpp"
 #include "cpu/linear_weight.hpp"
 #include "cpu/thread_pool.hpp"
 
 namespace block_attention {
 
-// The op and its scratch memory, which grows to what the largest call so far needed and is then
-// reused. One call at a time.
+// The op and its scratch memory; that of activations grows to what the largest call so far needed
+// and is then reused. One call at a time, and none for another instruction set than kAmxBf16.
 class AmxBf16Linear {
  public:
-  explicit AmxBf16Linear(ThreadPool& pool);
+  AmxBf16Linear(ThreadPool& pool, Isa isa);
 
   // out = x * weight^T + bias.
   void run(const Tensor& x, const PackedLinear& weight, const Tensor& out);

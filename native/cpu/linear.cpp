@@ -34,7 +34,7 @@ LinearOp::LinearOp(ThreadPool& pool, Isa isa)
       kernels_(linear_kernels(isa)),
       pairs_(bf16_pair_kernels()),
       packing_(isa),
-      amx_(pool),
+      amx_(pool, isa),
       worker_scratch_(allocate_host_memory(static_cast<size_t>(pool.threads() * kWorkerFloats) *
                                            sizeof(float))),
       gate_scratch_(
@@ -44,9 +44,9 @@ LinearOp::LinearOp(ThreadPool& pool, Isa isa)
 void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& out,
                    const NextReads& next) {
   check_linear_shape(x, weight, out);
-  if (x.packed && by_amx(weight))
+  if (x.packed && in_order_of_tiles(weight))
     throw Error(ErrorCode::kInternal, "linear: x is packed for another kernel");
-  if (by_amx(weight) && x.rows > kOrderOfTilesRows) return amx_.run(x, weight, out);
+  if (in_order_of_tiles(weight) && x.rows > kOrderOfTilesRows) return amx_.run(x, weight, out);
   run(x, weight, &out, nullptr, nullptr, next);
 }
 
@@ -54,12 +54,12 @@ Tensor LinearOp::run_gated(const Tensor& x, const PackedLinear& weight, const Ga
                            const PackedLinear* then) {
   check_linear_shape(x, weight, gate.out, true);
   Tensor out = gate.out;
-  if (by_amx(weight)) {
+  if (in_order_of_tiles(weight)) {
     amx_.run_gated(x, weight, out);
     return out;
   }
   // Not for tiles, which have other groups of rows and another layout; and there has to be room.
-  out.packed = then != nullptr && !by_amx(*then) && out.stride == out.cols;
+  out.packed = then != nullptr && !in_order_of_tiles(*then) && out.stride == out.cols;
   const Gate packing = {gate.swiglu, out};
   run(x, weight, nullptr, &packing, then, {});
   return out;
@@ -70,7 +70,7 @@ void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor* ou
   LinearTile tile{};
   tile.panels = weight.panels();
   tile.format = weight.linear_format();
-  tile.order_of_tiles = by_amx(weight);
+  tile.order_of_tiles = in_order_of_tiles(weight);
   tile.steps = weight.steps();
   tile.out_features = weight.out_features();
   tile.bias = weight.bias();
@@ -97,12 +97,12 @@ void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor* ou
   }
 }
 
-bool LinearOp::by_amx(const PackedLinear& weight) const {
+bool LinearOp::in_order_of_tiles(const PackedLinear& weight) const {
   return weight.linear_format() == LinearFormat::kBF16Pairs && isa_ == Isa::kAmxBf16;
 }
 
 NextReads LinearOp::reads(const PackedLinear& weight, int64_t rows) const {
-  if (rows > (by_amx(weight) ? kOrderOfTilesRows : kernels_.direct_rows)) return {};
+  if (rows > (in_order_of_tiles(weight) ? kOrderOfTilesRows : kernels_.direct_rows)) return {};
   const int64_t step = kernels_.tile_panels(rows);
   const size_t run_bytes =
       static_cast<size_t>(direct_run(weight.out_features(), step)) * weight.panel_bytes();

@@ -56,7 +56,8 @@ class LinearOp {
   int64_t direct_run(int64_t out_features, int64_t step) const;
   void run_repacked(const Tensor& x, LinearTile tile, const PassGate* gate);
   void repack(const Tensor& x, const PackedShape& shape, float* packed);
-  bool by_amx(const PackedLinear& weight) const;
+  // Whether its products are summed as AMX sums them: by tiles, or for few rows by vectors.
+  bool in_order_of_tiles(const PackedLinear& weight) const;
   float* worker_scratch(int worker);
   float* gate_scratch(int worker);
   // Room for so many activations, or pairs of them.

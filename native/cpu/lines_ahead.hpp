@@ -18,11 +18,12 @@ class LinesAhead {
       pages_[pages_end_++] = static_cast<const char*>(next->k[p]);
       pages_[pages_end_++] = static_cast<const char*>(next->v[p]);
     }
+    // Asking for a line again costs nothing.
     for (; pages_end_ % kStreams != 0; ++pages_end_) pages_[pages_end_] = pages_[pages_end_ - 1];
     const int32_t rounds = pages_end_ / kStreams * (page_bytes_ / kLineBytes);
     for_a_turn_ = (rounds + turns - 1) / turns;
   }
-  // ask(line) for each.
+  // ask(line) for each line of a turn.
   template <typename Ask>
   void take_turn(const Ask& ask) {
     for (int32_t i = 0; i < for_a_turn_ && page_ < pages_end_; ++i) {

@@ -156,7 +156,7 @@ TEST(AmxAttention, OtherHeadsAndPagesAreThoseOfVectors) {
 }
 #endif
 
-TEST(LinesAhead, AsksForEveryLineOfEveryPageOnce) {
+TEST(LinesAhead, AsksForEveryLineOfEveryPageInEvenTurns) {
   constexpr int32_t kHeadDim = 64;
   constexpr size_t kPageBytes = kPanel * kHeadDim * 2;
   std::vector<char> memory(2 * kCutPages * kPageBytes);
