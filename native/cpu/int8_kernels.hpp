@@ -12,6 +12,8 @@
 
 namespace block_attention {
 
+struct AmxInt8Scratch;
+
 struct Int8Tile {
   // Activations, quantised group of rows by group of rows (row_groups.hpp), one behind the other;
   // of rows_with_second one for each group of rows and of inputs.
@@ -25,17 +27,23 @@ struct Int8Tile {
   const float* bias;
   int64_t in_features;
   int64_t out_features;
+  // Of a weight [gate; up] the panels of either, where the kernel itself gates them and the output
+  // is SwiGLU's (Int8Kernels::gates); otherwise 0.
+  int64_t half;
 
-  // Output: row i at out + i * out_stride, but for what lies before `origin`.
+  // Output: row i at out + i * out_stride, but for what lies before `origin`. With `stream` past
+  // the caches: it begins at a multiple of a cache line, and so does every row.
   float* out;
   int64_t out_stride;
   OutputOrigin origin;
+  bool stream;
 
   // What of it to compute.
   TilePart part;
 
   // Per worker: kInt8RaggedRows x 16 floats, for a last panel with fewer than 16 features.
   float* ragged;
+  AmxInt8Scratch* amx;
 };
 
 inline constexpr int64_t kInt8RaggedRows = 256;
@@ -46,6 +54,8 @@ struct Int8Kernels {
   // Panels that are computed at once for `rows` rows: work is best dealt out in multiples of it.
   int64_t (*tile_panels)(int64_t rows);
   void (*tile)(const Int8Tile& tile);
+  // Whether `tile` takes a weight [gate; up], and can stream.
+  bool gates = false;
 };
 
 // For `rows` rows, over weights that are packed for `dot`; whatever the rows, an element has the

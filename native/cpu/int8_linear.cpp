@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/amx_int8_scratch.hpp"
 #include "cpu/host_memory.hpp"
 #include "cpu/linear_shape.hpp"
 #include "cpu/tile_parts.hpp"
@@ -15,9 +16,15 @@ constexpr int64_t kBlockRows = 192;
 constexpr int64_t kPassRows = 4 * kBlockRows;
 static_assert(kBlockRows <= kInt8RaggedRows);
 constexpr int64_t kPanelsPerTask = 8;
+static_assert(kBlockRows <= kAmxInt8PartRowGroups * kInt8MostRows &&
+              kPanelsPerTask <= kAmxInt8PartPanels);
 constexpr int64_t kTasksPerThread = 8;
 // Groups of values that are worth waking a worker for.
 constexpr int64_t kGroupsPerTask = 256;
+
+// An output of so many bytes a thread would leave the caches before it is read.
+constexpr int64_t kStreamBytes = int64_t{1} << 20;
+constexpr int64_t kLine = 64;
 
 constexpr int64_t kRaggedFloats = kInt8RaggedRows * kPanelColumns;
 constexpr int64_t kGateFloats = 2 * kInt8RaggedRows * kPanelsPerTask * kPanelColumns;
@@ -40,6 +47,8 @@ Int8LinearOp::Int8LinearOp(ThreadPool& pool, Isa isa, Int8Dot dot)
                                    sizeof(float))),
       gate_scratch_(
           allocate_host_memory(static_cast<size_t>(pool.threads() * kGateFloats) * sizeof(float))) {
+  if (dot != Int8Dot::kAmx) return;
+  amx_ = allocate_host_memory(static_cast<size_t>(pool.threads()) * sizeof(AmxInt8Scratch));
 }
 
 void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& out,
@@ -68,9 +77,15 @@ void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor* 
     const Int8Kernels kernels = int8_kernels(isa_, dot_, tile.rows);
     tile.row_groups = ceil_div(tile.rows, kernels.group_rows);
     quantize(x.row_range(row, tile.rows), kernels, tile);
-    if (out != nullptr) {
-      tile.out = out->f32() + row * out->stride;
-      tile.out_stride = out->stride;
+    const bool gates = gate != nullptr && kernels.gates;
+    if (out != nullptr || gates) {
+      const Tensor& to = gates ? gate->out : *out;
+      tile.half = gates ? panels_of(weight.out_features()) / 2 : 0;
+      tile.out = to.f32() + row * to.stride;
+      tile.out_stride = to.stride;
+      tile.stream = x.rows * to.cols * int64_t{sizeof(float)} > kStreamBytes * pool_.threads() &&
+                    reinterpret_cast<uintptr_t>(tile.out) % kLine == 0 &&
+                    tile.out_stride * int64_t{sizeof(float)} % kLine == 0;
       run_tiles(kernels, tile, nullptr, next);
     } else {
       const Gate at = {gate->swiglu, gate->out.row_range(row, tile.rows)};
@@ -137,13 +152,15 @@ int64_t Int8LinearOp::panels_per_task(int64_t panels, int64_t blocks, int64_t st
 void Int8LinearOp::run_tiles(const Int8Kernels& kernels, const Int8Tile& whole, const Gate* gate,
                              const NextReads& next) {
   const int64_t blocks = ceil_div(whole.row_groups, kBlockRows / kernels.group_rows);
-  const int64_t panels = panels_of(whole.out_features) / (gate == nullptr ? 1 : 2);
+  const bool gates = gate != nullptr || whole.half > 0;
+  const int64_t panels = panels_of(whole.out_features) / (gates ? 2 : 1);
   float* ragged = static_cast<float*>(ragged_.data());
   float* gate_scratch = static_cast<float*>(gate_scratch_.data());
   const auto run_part = [&](const TilePart& part, int worker) {
     Int8Tile tile = whole;
     tile.part = part;
     tile.ragged = ragged + worker * kRaggedFloats;
+    if (amx_.data() != nullptr) tile.amx = static_cast<AmxInt8Scratch*>(amx_.data()) + worker;
     if (gate == nullptr) return kernels.tile(tile);
     const int64_t first = group_begin(whole.rows, whole.row_groups, part.row_group_from);
     const int64_t end = group_begin(whole.rows, whole.row_groups, part.row_group_to);

@@ -52,6 +52,7 @@ class Int8LinearOp {
   Int8Dot dot_;
   Buffer ragged_;
   Buffer gate_scratch_;
+  Buffer amx_;  // AmxInt8Scratch for each thread
   Buffer values_;
   Buffer scales_;
   Buffer rows_with_second_;

@@ -281,16 +281,6 @@ void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t 
       }
     }
   }
-  if (kDot != Int8Dot::kAmx) return;
-  // Whole tiles are multiplied.
-  const Rounded nothing = {};
-  for (int64_t index = 0; index < groups; ++index) {
-    const uint16_t with_second = out.rows_with_second[index];
-    if (with_second == 0) continue;
-    for (int64_t row = 0; row < rows; ++row) {
-      if ((with_second >> row & 1) == 0) store_row<kDot>(nothing, index, row, rows, out.second);
-    }
-  }
 }
 
 void quantize_weights_by_two(const PanelRows& panel, DType dtype, int64_t in_features,

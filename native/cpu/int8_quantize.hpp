@@ -22,7 +22,7 @@ struct Int8Rows {
 };
 
 // Both terms, and for each group of inputs a bit for every row that has a second one. The other
-// rows of `second` are not written, but for kAmx they are zero where a row of the group has one.
+// rows of `second` are not written.
 struct Int8Terms {
   Int8Rows first;
   Int8Rows second;

@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <random>
 #include <vector>
 
+#include "cpu/aligned_floats.hpp"
 #include "cpu/int8_linear.hpp"
 #include "cpu/int8_quantize.hpp"
 #include "cpu/int8_weight.hpp"
@@ -153,6 +155,62 @@ TEST(Int8AcrossKernels, SameWeightsSameBits) {
     if (fused.empty()) fused = out;
     EXPECT_EQ(std::memcmp(out.data(), fused.data(), out.size() * sizeof(float)), 0)
         << kernel_name(kernel);
+  }
+}
+
+// Second terms in every group of many rows: tiles of them are gathered where there is room.
+TEST(Int8AcrossKernels, SameBitsWhereMostGroupsHaveSecondTerms) {
+  constexpr int64_t kRows = 200;
+  constexpr int64_t kInputs = 2'200;
+  constexpr int64_t kOutputs = 40;
+  std::mt19937 rng(kSeed);
+  const LinearSource source = make_linear_source(rng, DType::kBF16, {kOutputs}, kInputs, false);
+  std::vector<float> x = random_values(rng, kRows * kInputs);
+  // All of them at first, then ever fewer.
+  for (int64_t row = 0; row < kRows; ++row) {
+    for (int64_t k = row % 64; k < kInputs; k += kInt8Group) {
+      if (row < 60 || rng() % 4 == 0) x[static_cast<size_t>(row * kInputs + k)] = 300;
+    }
+  }
+  ThreadPool pool(2);
+  std::vector<float> fused;
+  for (const Kernel& kernel : kernels()) {
+    if (!fuses(kernel.isa)) continue;
+    const auto weight = pack_int8(pool, kernel.isa, kernel.dot, source.parts, source.bias);
+    std::vector<float> out(kRows * kOutputs);
+    Int8LinearOp(pool, kernel.isa, kernel.dot)
+        .run(view(x, kRows, kInputs, kInputs), *weight, view(out, kRows, kOutputs, kOutputs));
+    if (fused.empty()) fused = out;
+    EXPECT_EQ(std::memcmp(out.data(), fused.data(), out.size() * sizeof(float)), 0)
+        << kernel_name(kernel);
+  }
+}
+
+// An output that leaves the caches goes past them where it begins at cache lines.
+TEST(Int8AcrossKernels, SameBitsWhereverTheOutputLies) {
+  constexpr int64_t kRows = 800;
+  constexpr int64_t kInputs = 90;
+  constexpr int64_t kOutputs = 1'000;
+  constexpr int64_t kStride = 1'008;
+  std::mt19937 rng(kSeed);
+  const LinearSource source = make_linear_source(rng, DType::kBF16, {kOutputs}, kInputs, true);
+  std::vector<float> x = random_values(rng, kRows * kInputs);
+  ThreadPool pool(2);
+  AlignedFloats memory;
+  memory.reserve(kRows * kStride + 1);
+  for (const Kernel& kernel : kernels()) {
+    const auto weight = pack_int8(pool, kernel.isa, kernel.dot, source.parts, source.bias);
+    Int8LinearOp op(pool, kernel.isa, kernel.dot);
+    std::vector<float> outs[2];
+    for (const int64_t first : {0, 1}) {
+      std::fill_n(memory.data(), kRows * kStride + 1, test::kPoison);
+      const Tensor out = {memory.data() + first, DType::kF32, kRows, kOutputs, kStride};
+      op.run(view(x, kRows, kInputs, kInputs), *weight, out);
+      outs[first].assign(memory.data() + first, memory.data() + first + kRows * kStride);
+    }
+    EXPECT_EQ(std::memcmp(outs[0].data(), outs[1].data(), outs[0].size() * sizeof(float)), 0)
+        << kernel_name(kernel);
+    EXPECT_TRUE(std::isnan(outs[0][kOutputs]));
   }
 }
 
