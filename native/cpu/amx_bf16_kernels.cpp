@@ -7,9 +7,8 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
+#include "cpu/amx_bf16_leaving-inl.hpp"
 #include "cpu/bf16_pairs-inl.hpp"
-#include "cpu/swiglu-inl.hpp"
-#include "hwy/cache_control.h"
 
 // A product of tiles takes 16 cycles. Everything else is to go on beside it:
 //
@@ -26,16 +25,9 @@ namespace block_attention::HWY_NAMESPACE {
 namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr int64_t kColumns = kPanelColumns;
-using D = hn::CappedTag<float, kColumns>;
-using V = hn::Vec<D>;
-
-constexpr int64_t kPanels = kAmxTilePanels;
-constexpr int64_t kRowGroups = 2;
 constexpr int64_t kTilePairs = kAmxStepPairs * kColumns;  // of either side, and floats of a sum
 constexpr int64_t kLinePairs = 16;
 constexpr int64_t kTileLines = kTilePairs / kLinePairs;
-constexpr int64_t kSumStride = kPanels * kColumns;
 static_assert(kTilePairs * 4 == amx::kTileBytes && kAmxGroupRows == amx::kTileRows);
 static_assert(kSumBlock % kAmxStepPairs == 0);
 static_assert(kAmxReach == 2 * kSumBlock, "at most one block of a reach waits for another");
@@ -51,93 +43,6 @@ static_assert(kNearSteps % kTurnSteps == 0);
 constexpr int64_t kAheadTurns = 1;
 // The last turn may be shorter.
 constexpr int64_t turns_of(int64_t steps) { return (steps + kTurnSteps - 1) / kTurnSteps; }
-
-// Sums of a pass on their way to the output.
-struct Leaving {
-  HWY_ALIGN float sums[kRowGroups * kAmxGroupRows * kSumStride];
-  HWY_ALIGN float unused[kColumns];
-
-  int64_t rows = 0;  // that are left
-  int64_t panels = 0;
-  const float* from = nullptr;
-  const float* block = nullptr;  // sums of the block before, if it is of this reach
-  const float* bias[kPanels] = {};
-  // Where sums of the reaches before lie; these go there, too, but for SwiGLU's.
-  float* reaches = nullptr;
-  int64_t reaches_stride = 0;
-  bool first_reach = false;
-  float* gated = nullptr;
-  int64_t gated_stride = 0;
-  bool stream = false;
-  void (*leave_rows)(Leaving& l, int64_t rows) = nullptr;
-};
-
-// Puts `rows` rows where they belong. kPlain: of two panels, without a bias, and of the first
-// reach; kBlock: added to those of the block before.
-template <bool kPlain, bool kBlock, bool kGated, bool kStream>
-void leave_rows(Leaving& l, int64_t rows) {
-  const D d;
-  const int64_t panels = kPlain ? kPanels : l.panels;
-  const int64_t block_stride = kBlock ? kSumStride : 0;
-  const int64_t out_stride = kGated ? l.gated_stride : l.reaches_stride;
-  const float* from = l.from;
-  const float* block = l.block;
-  float* reaches = l.reaches;
-  float* out = kGated ? l.gated : l.reaches;
-  for (int64_t row = 0; row < rows; ++row) {
-    V values[kPanels];
-    for (int64_t j = 0; j < panels; ++j) {
-      const int64_t column = j * kColumns;
-      V sum = hn::Load(d, from + column);
-      if constexpr (kBlock) {
-        V before = hn::Load(d, block + column);
-        if (!kPlain && !l.first_reach) before = hn::Add(hn::LoadU(d, reaches + column), before);
-        sum = hn::Add(before, sum);
-      } else if (!kPlain && !l.first_reach) {
-        sum = hn::Add(hn::LoadU(d, reaches + column), sum);
-      }
-      if (!kPlain && l.bias[j] != nullptr) sum = hn::Add(sum, hn::LoadU(d, l.bias[j]));
-      values[j] = sum;
-      if constexpr (kGated) continue;
-      if constexpr (kStream) {
-        hn::Stream(sum, d, out + column);
-      } else {
-        hn::StoreU(sum, d, out + column);
-      }
-    }
-    if constexpr (kGated) {
-      const V sum = gated(d, values[0], values[1]);
-      if constexpr (kStream) {
-        hn::Stream(sum, d, out);
-      } else {
-        hn::StoreU(sum, d, out);
-      }
-    }
-    from += kSumStride;
-    block += block_stride;
-    reaches += l.reaches_stride;
-    out += out_stride;
-  }
-  l.from = from;
-  if (kBlock) l.block = block;
-  l.reaches = reaches;
-  if (kGated) l.gated = out;
-  l.rows -= rows;
-}
-
-template <bool kPlain, bool kBlock>
-void (*leave_kind(bool gated, bool stream))(Leaving&, int64_t) {
-  if (gated) {
-    return stream ? &leave_rows<kPlain, kBlock, true, true>
-                  : &leave_rows<kPlain, kBlock, true, false>;
-  }
-  return stream ? &leave_rows<kPlain, kBlock, false, true>
-                : &leave_rows<kPlain, kBlock, false, false>;
-}
-
-HWY_INLINE void leave(Leaving& l, int64_t rows) {
-  if (l.rows > 0) l.leave_rows(l, rows < l.rows ? rows : l.rows);
-}
 
 // A pass: a block of pairs of one or two groups of rows times that of one or two panels.
 struct Pass {
