@@ -216,7 +216,7 @@ HWY_INLINE void add_group(const Micro& m, int64_t group, const Inputs& inputs, A
 template <class Dot, int kPanels>
 HWY_NOINLINE void add_second(const Micro& m, int64_t group, int64_t row,
                              V (*totals)[kPanels * kVectors]) {
-  const RowGroup& x = m.x[0];
+  const RowGroup& x = m.x;
   add_group<Dot, 1, kPanels>(m, group, x.terms[1].row(group * x.rows + row), nullptr, totals);
 }
 
@@ -225,7 +225,7 @@ template <class Dot, int kRows, int kPanels>
 HWY_NOINLINE void micro(const Micro& m) {
   constexpr int kWidth = kPanels * kVectors;
   const D d;
-  const RowGroup& x = m.x[0];
+  const RowGroup& x = m.x;
   V totals[kRows][kWidth];
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kWidth; ++j) {
@@ -267,10 +267,8 @@ void micro_of_rows(int64_t rows, const Micro& m) {
 template <class Dot>
 struct VectorKernel {
   static_assert(Dot::kGroupRows <= kInt8MostRows);
-  static constexpr Int8Dot kDot = Dot::kDot;
-  static constexpr int64_t kRowGroups = 1;
   static void run(int64_t panels, const Micro& m) {
-    const int64_t rows = m.x[0].rows;
+    const int64_t rows = m.x.rows;
     if (panels == 4) return micro_of_rows<Dot, Dot::kGroupRows, 4>(rows, m);
     if (panels == 2) return micro_of_rows<Dot, Dot::kGroupRows, 2>(rows, m);
     return micro_of_rows<Dot, Dot::kGroupRows, 1>(rows, m);

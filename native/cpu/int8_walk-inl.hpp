@@ -1,6 +1,6 @@
 // How a product over int8 weights walks through one tile of the output (compiled once per Highway
 // target): blocks of inputs, in them panels, in those groups of rows, for a kernel that computes a
-// few panels for one group of rows or for some at once.
+// few panels for one group of rows.
 #if defined(BLOCK_ATTENTION_CPU_INT8_WALK_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef BLOCK_ATTENTION_CPU_INT8_WALK_INL
 #undef BLOCK_ATTENTION_CPU_INT8_WALK_INL
@@ -30,8 +30,6 @@ inline int64_t block_groups(const Int8Tile& t) {
 constexpr int64_t kAheadGroups = 2;
 constexpr int64_t kMaxShares = 4;
 constexpr int64_t kGroupBytes = kInt8Group * kColumns;
-// Groups of rows that a kernel takes at once at most.
-constexpr int64_t kMostRowGroups = 2;
 
 // A term of the activations, at a block of inputs of a group of rows.
 struct Inputs {
@@ -54,8 +52,7 @@ struct RowGroup {
 
 // What a kernel computes at once: one block of inputs, out (+)= x * panels.
 struct Micro {
-  RowGroup x[kMostRowGroups];
-  int64_t row_groups;
+  RowGroup x;
   const uint8_t* values;
   const uint16_t* scales;
   int64_t panel_groups;  // groups of a panel: strides between panels
@@ -86,8 +83,7 @@ void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t pa
     return t.values + (place.panel * groups + place.group) * kGroupBytes;
   };
   const int64_t left = groups - at.group;
-  const int64_t passes =
-      (t.part.row_group_to - t.part.row_group_from + Kernel::kRowGroups - 1) / Kernel::kRowGroups;
+  const int64_t passes = t.part.row_group_to - t.part.row_group_from;
   // A single pass waits for memory itself, so it looks a little ahead. Several share out the whole
   // next block.
   const int64_t shares = passes < kMaxShares ? passes : kMaxShares;
@@ -116,10 +112,7 @@ void block(const Int8Tile& t, const BlockAt& at, const BlockAt& next, int64_t pa
                     out + (row - first_row) * out_stride};
   };
   for (int64_t pass = 0; pass < passes; ++pass) {
-    const int64_t from = t.part.row_group_from + pass * Kernel::kRowGroups;
-    m.row_groups = 0;
-    for (int64_t i = from; i < t.part.row_group_to && m.row_groups < Kernel::kRowGroups; ++i)
-      m.x[m.row_groups++] = row_group(i);
+    m.x = row_group(t.part.row_group_from + pass);
     m.ahead = values_at(next) + pass * share;
     if (passes == 1) {
       m.ahead = m.values + kAheadGroups * kGroupBytes;
