@@ -1,6 +1,7 @@
 #include "cpu/amx_attention_kernels.hpp"
 
 #include "cpu/amx_tiles.hpp"
+#include "cpu/ask_ahead.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/amx_attention_kernels.cpp"
@@ -83,9 +84,7 @@ HWY_INLINE void for_constants(const Body& body) {
 }
 
 // Into the second cache level: the first is too small for what is loaded meanwhile.
-HWY_INLINE void take_turn(LinesAhead& ahead) {
-  ahead.take_turn([](const char* line) { __builtin_prefetch(line, 0, 2); });
-}
+HWY_INLINE void take_turn(LinesAhead& ahead) { ahead.take_turn(ask_ahead); }
 // Turns that a group of rows takes in a step.
 constexpr int32_t kScoreTurns = 2;
 constexpr int32_t turns_of_step(const AttentionShape& shape) {
