@@ -14,6 +14,7 @@
 #include "cpu/amx_values-inl.hpp"
 #include "cpu/attention_stages-inl.hpp"
 #include "cpu/lines_ahead.hpp"
+#include "cpu/sixteen_rows-inl.hpp"
 
 // For 16 rows and a cut of heads of 64 dims the multiplier is busy for 64 products of 16 cycles,
 // half of them scores; the vector units make 256 vectors of weights, 5 cycles each, or 7 near
@@ -153,6 +154,24 @@ void score_any(const AttentionShape& shape, const AttentionCut& cut, const RowGr
 
 // Rows are computed in fours; those behind the group's hold whatever they do, and nobody looks.
 template <int32_t kRows>
+HWY_INLINE void find_group_maxima(RowGroup& group, KeyRange panels) {
+  const F32 d;
+  V most[kRows];
+  for (int32_t r = 0; r < kRows; ++r) most[r] = hn::Set(d, -HUGE_VALF);
+  for (int32_t p = panels.first; p < panels.last; ++p) {
+    for (int32_t r = 0; r < kRows; ++r) {
+      const float* scores = group.scratch->scores + r * kScoreStride + p * kPanel;
+      most[r] = hn::Max(most[r], hn::Load(d, scores));
+    }
+  }
+  const V maxima = combine_sixteen([&](int32_t r) HWY_ATTR { return most[r % kRows]; },
+                                   [](V a, V b) HWY_ATTR { return hn::Max(a, b); });
+  hn::Store(maxima, d, group.maxima);
+  for_constants<kRows>([&](auto r)
+                           HWY_ATTR { hn::Store(hn::Zero(d), d, group.totals + r() * kPanel); });
+}
+
+template <int32_t kRows>
 HWY_INLINE void maximum(const AttentionShape& shape, RowGroup& group) {
   const KeyRange panels = {kStepPanels * group.steps.first, kStepPanels * group.steps.last};
   const AttentionRow* rows = group.rows;
@@ -163,10 +182,10 @@ HWY_INLINE void maximum(const AttentionShape& shape, RowGroup& group) {
     for (int32_t r = 0; r < group.count; ++r)
       hide_unseen<1>(scores + r * kScoreStride, panels, rows[r].first, rows[r].last);
   }
-  find_maxima<kRows>(group.softmax(), panels);
+  find_group_maxima<kRows>(group, panels);
   float* states[kGroupRows];
   for (int32_t r = 0; r < group.count; ++r) states[r] = rows[r].state;
-  group.join.begin(shape.head_dim, states, group.maxima, group.count);
+  group.join.begin_sixteen(shape.head_dim, states, group.maxima, group.count);
 }
 
 // Turns a row's scores of one step into weights 2^(score - maximum).
@@ -268,8 +287,10 @@ void attend_scored(const AttentionShape& shape, RowGroup& group, LinesAhead& ahe
     output<kMostPanels>(shape, group, dim);
   if (dim < shape.head_dim) output<kFewPanels>(shape, group, dim);
   HWY_ALIGN float sums[kGroupRows];
-  combine_lanes(
-      group.totals, group.count, [](V4 a, V4 b) HWY_ATTR { return hn::Add(a, b); }, sums);
+  const F32 d;
+  const auto total = [&](int32_t r)
+                         HWY_ATTR { return hn::Load(d, group.totals + r % kRows * kPanel); };
+  hn::Store(combine_sixteen(total, [](V a, V b) HWY_ATTR { return hn::Add(a, b); }), d, sums);
   group.join.end(sums);
 }
 
