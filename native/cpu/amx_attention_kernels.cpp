@@ -17,9 +17,10 @@
 #include "cpu/sixteen_rows-inl.hpp"
 
 // For 16 rows and a cut of heads of 64 dims the multiplier is busy for 64 products of 16 cycles,
-// half of them scores; the vector units make 256 vectors of weights, 5 cycles each, or 7 near
+// half of them scores; the vector units make 256 vectors of weights, 5 cycles each, or 6 near
 // products of tiles, which leave one unit for multiply-adds of vectors. So weights are made beside
-// products. The rest is to keep scores in the first cache level: 16 rows of them take 17 KiB, which
+// products, with few multiply-adds. The rest is to keep scores in the first cache level: 16 rows of
+// them take 17 KiB, which
 // every group of rows uses anew, while keys and values stream past it from the second.
 #if HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
@@ -195,7 +196,7 @@ HWY_INLINE void weigh_step(const Softmax& softmax, int32_t row, int32_t step) {
   float* totals = softmax.totals + row * kPanel;
   const V maximum = hn::Set(d, softmax.maxima[row]);
   const auto weights = [&](int32_t key) HWY_ATTR {
-    return weights_of<Bf16Dots>(hn::Sub(hn::Load(d, scores + key), maximum));
+    return exp2_beside_tiles(d, hn::Sub(hn::Load(d, scores + key), maximum));
   };
   const V first = weights(step * kStepKeys);
   const V second = weights(step * kStepKeys + kPanel);
