@@ -1,6 +1,7 @@
 #include "cpu/amx_attention_kernels.hpp"
 
 #include "cpu/amx_tiles.hpp"
+#include "cpu/ask_ahead.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/amx_attention_kernels.cpp"
@@ -13,12 +14,14 @@
 #include "cpu/amx_values-inl.hpp"
 #include "cpu/attention_stages-inl.hpp"
 #include "cpu/lines_ahead.hpp"
+#include "cpu/sixteen_rows-inl.hpp"
 
 // For 16 rows and a cut of heads of 64 dims the multiplier is busy for 64 products of 16 cycles,
-// half of them scores; the vector units make 256 vectors of weights, 5 cycles each, or 7 near
+// half of them scores; the vector units make 256 vectors of weights, 5 cycles each, or 6 near
 // products of tiles, which leave one unit for multiply-adds of vectors. So weights are made beside
-// products. The rest is to keep scores in the first cache level: 16 rows of them take 17 KiB, which
-// every group of rows uses anew, while keys and values stream past it from the second.
+// products, with few multiply-adds. The rest is to keep scores in the first cache level: 16 rows of
+// them take 17 KiB, which every group of rows uses anew, while keys and values stream past it from
+// the second.
 #if HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
@@ -63,7 +66,8 @@ KeyRange steps_of(KeyRange keys) {
 struct RowGroup {
   const AttentionRow* rows;
   int32_t count;
-  KeyRange steps;  // in which the keys lie that some row sees
+  KeyRange steps;   // in which the keys lie that some row sees
+  KeyRange panels;  // from the first step to the last panel with such a key
   const AmxScratch* scratch;
   HWY_ALIGN float maxima[kGroupRows];
   HWY_ALIGN float totals[kGroupRows * kPanel];
@@ -83,9 +87,7 @@ HWY_INLINE void for_constants(const Body& body) {
 }
 
 // Into the second cache level: the first is too small for what is loaded meanwhile.
-HWY_INLINE void take_turn(LinesAhead& ahead) {
-  ahead.take_turn([](const char* line) { __builtin_prefetch(line, 0, 2); });
-}
+HWY_INLINE void take_turn(LinesAhead& ahead) { ahead.take_turn(ask_ahead); }
 // Turns that a group of rows takes in a step.
 constexpr int32_t kScoreTurns = 2;
 constexpr int32_t turns_of_step(const AttentionShape& shape) {
@@ -121,19 +123,19 @@ void score(const AttentionShape& shape, const AttentionCut& cut, const RowGroup&
   char* scores = reinterpret_cast<char*>(group.scratch->scores);
   for_constants<kSteps>(
       [&](auto step) { amx::load<4 + step()>(query + step() * kStepDims * 2, kQueryBytes); });
-  const auto page = [&](int32_t panel) {
-    // Behind the last page there are keys that nobody sees.
-    return cut.k[panel] != nullptr ? cut.k[panel] : cut.k[panel - 1];
-  };
-  for (int32_t panel = kStepPanels * group.steps.first; panel < kStepPanels * group.steps.last;
-       panel += kStepPanels) {
-    score_panel<0, kSteps>(shape, query, page(panel));
-    take_turn(ahead);
-    score_panel<1, kSteps>(shape, query, page(panel + 1));
+  const int32_t last = group.panels.last;
+  int32_t panel = group.panels.first;
+  score_panel<0, kSteps>(shape, query, cut.k[panel]);
+  while (panel + 1 < last) {
+    score_panel<1, kSteps>(shape, query, cut.k[panel + 1]);
     amx::store<0>(scores + panel * amx::kRowBytes, kScoreBytes);
-    amx::store<1>(scores + (panel + 1) * amx::kRowBytes, kScoreBytes);
+    take_turn(ahead);
+    panel += kStepPanels;
+    if (panel < last) score_panel<0, kSteps>(shape, query, cut.k[panel]);
+    amx::store<1>(scores + (panel - 1) * amx::kRowBytes, kScoreBytes);
     take_turn(ahead);
   }
+  if (panel < last) amx::store<0>(scores + panel * amx::kRowBytes, kScoreBytes);
 }
 
 void score_any(const AttentionShape& shape, const AttentionCut& cut, const RowGroup& group,
@@ -154,8 +156,26 @@ void score_any(const AttentionShape& shape, const AttentionCut& cut, const RowGr
 
 // Rows are computed in fours; those behind the group's hold whatever they do, and nobody looks.
 template <int32_t kRows>
+HWY_INLINE void find_group_maxima(RowGroup& group, KeyRange panels) {
+  const F32 d;
+  V most[kRows];
+  for (int32_t r = 0; r < kRows; ++r) most[r] = hn::Set(d, -HUGE_VALF);
+  for (int32_t p = panels.first; p < panels.last; ++p) {
+    for (int32_t r = 0; r < kRows; ++r) {
+      const float* scores = group.scratch->scores + r * kScoreStride + p * kPanel;
+      most[r] = hn::Max(most[r], hn::Load(d, scores));
+    }
+  }
+  const V maxima = combine_sixteen([&](int32_t r) HWY_ATTR { return most[r % kRows]; },
+                                   [](V a, V b) HWY_ATTR { return hn::Max(a, b); });
+  hn::Store(maxima, d, group.maxima);
+  for_constants<kRows>([&](auto r)
+                           HWY_ATTR { hn::Store(hn::Zero(d), d, group.totals + r() * kPanel); });
+}
+
+template <int32_t kRows>
 HWY_INLINE void maximum(const AttentionShape& shape, RowGroup& group) {
-  const KeyRange panels = {kStepPanels * group.steps.first, kStepPanels * group.steps.last};
+  const KeyRange panels = group.panels;
   const AttentionRow* rows = group.rows;
   float* scores = group.scratch->scores;
   if (see_alike(rows, group.count)) {
@@ -164,24 +184,30 @@ HWY_INLINE void maximum(const AttentionShape& shape, RowGroup& group) {
     for (int32_t r = 0; r < group.count; ++r)
       hide_unseen<1>(scores + r * kScoreStride, panels, rows[r].first, rows[r].last);
   }
-  find_maxima<kRows>(group.softmax(), panels);
+  find_group_maxima<kRows>(group, panels);
   float* states[kGroupRows];
   for (int32_t r = 0; r < group.count; ++r) states[r] = rows[r].state;
-  group.join.begin(shape.head_dim, states, group.maxima, group.count);
+  group.join.begin_sixteen(shape.head_dim, states, group.maxima, group.count);
 }
 
-// Turns a row's scores of one step into weights 2^(score - maximum).
+// Turns a row's scores of the first kPanels panels of a step into weights 2^(score - maximum).
+template <int32_t kPanels>
 HWY_INLINE void weigh_step(const Softmax& softmax, int32_t row, int32_t step) {
   const F32 d;
   float* scores = softmax.scores + row * kScoreStride;
   float* totals = softmax.totals + row * kPanel;
   const V maximum = hn::Set(d, softmax.maxima[row]);
   const auto weights = [&](int32_t key) HWY_ATTR {
-    return weights_of<Bf16Dots>(hn::Sub(hn::Load(d, scores + key), maximum));
+    return exp2_beside_tiles(d, hn::Sub(hn::Load(d, scores + key), maximum));
   };
   const V first = weights(step * kStepKeys);
-  const V second = weights(step * kStepKeys + kPanel);
-  hn::Store(hn::Add(hn::Add(hn::Load(d, totals), first), second), d, totals);
+  V total = hn::Add(hn::Load(d, totals), first);
+  V second = hn::Zero(d);
+  if constexpr (kPanels == 2) {
+    second = weights(step * kStepKeys + kPanel);
+    total = hn::Add(total, second);
+  }
+  hn::Store(total, d, totals);
   round_two_to_bf16(first, second, scores + step * kPanel);
 }
 
@@ -214,9 +240,10 @@ HWY_INLINE void join_sums(const RowGroup& group, int32_t dim) {
     group.join.row_outputs<kPanels>(r, dim, sums + r * kPanel, kTileFloats);
 }
 
-// Weights are made so many steps before they are multiplied: a tile cannot be loaded from stores
-// that have not reached the cache.
-constexpr int32_t kStepsAhead = 2;
+// Weights are made so many parts of a step, of which there are kPanels, before they are multiplied:
+// a tile cannot be loaded from stores that have not reached the cache.
+template <int32_t kPanels>
+constexpr int32_t kPartsAhead = kPanels * 3 / 2;
 
 // Weights and the outputs of the first kPanels panels of dims, which are summed beside them.
 template <int32_t kRows, int32_t kPanels>
@@ -224,17 +251,29 @@ HWY_INLINE void weigh_and_output(const AttentionShape& shape, RowGroup& group, L
   const Softmax softmax = group.softmax();
   const char* weights = reinterpret_cast<const char*>(softmax.scores);
   const int32_t last = group.steps.last;
-  const auto weigh = [&](int32_t step, int32_t from, int32_t to) HWY_ATTR {
-    for (int32_t r = from; step < last && r < to; ++r) weigh_step(softmax, r, step);
+  constexpr int32_t kAhead = kPartsAhead<kPanels>;
+  // Part `part` of the weights of a step and of those behind it.
+  const auto weigh = [&](int32_t step, int32_t part) HWY_ATTR {
+    step += part / kPanels;
+    part %= kPanels;
+    const int32_t panels = group.panels.last - kStepPanels * step;
+    if (panels <= 0) return;
+    const int32_t from = part * kRows / kPanels;
+    const int32_t to = (part + 1) * kRows / kPanels;
+    if (panels == 1) {
+      for (int32_t r = from; r < to; ++r) weigh_step<1>(softmax, r, step);
+    } else {
+      for (int32_t r = from; r < to; ++r) weigh_step<2>(softmax, r, step);
+    }
   };
   zero_sums<kPanels>();
-  for (int32_t i = 0; i < kStepsAhead; ++i) weigh(group.steps.first + i, 0, kRows);
+  for_constants<kAhead>([&](auto part) HWY_ATTR { weigh(group.steps.first, part()); });
   for (int32_t step = group.steps.first; step < last; ++step) {
     const char* values = values_at(shape, group, step, 0);
     amx::load<4>(weights + step * amx::kRowBytes, kScoreBytes);
     for_constants<kPanels>([&](auto panel) HWY_ATTR {
       multiply_values<panel()>(values + panel() * amx::kTileBytes);
-      weigh(step + kStepsAhead, panel() * kRows / kPanels, (panel() + 1) * kRows / kPanels);
+      weigh(step, panel() + kAhead);
       take_turn(ahead);
     });
   }
@@ -269,8 +308,10 @@ void attend_scored(const AttentionShape& shape, RowGroup& group, LinesAhead& ahe
     output<kMostPanels>(shape, group, dim);
   if (dim < shape.head_dim) output<kFewPanels>(shape, group, dim);
   HWY_ALIGN float sums[kGroupRows];
-  combine_lanes(
-      group.totals, group.count, [](V4 a, V4 b) HWY_ATTR { return hn::Add(a, b); }, sums);
+  const F32 d;
+  const auto total = [&](int32_t r)
+                         HWY_ATTR { return hn::Load(d, group.totals + r % kRows * kPanel); };
+  hn::Store(combine_sixteen(total, [](V a, V b) HWY_ATTR { return hn::Add(a, b); }), d, sums);
   group.join.end(sums);
 }
 
@@ -301,7 +342,9 @@ void amx_attend(const AttentionShape& shape, const AttentionCut& cut, const Atte
   for (int32_t first = 0; first < count; first += kGroupRows) {
     group.rows = rows + first;
     group.count = std::min(kGroupRows, count - first);
-    group.steps = steps_of(keys_of(group.rows, group.count));
+    const KeyRange seen = keys_of(group.rows, group.count);
+    group.steps = steps_of(seen);
+    group.panels = {kStepPanels * group.steps.first, (seen.last + kPanel - 1) / kPanel};
     for (int32_t r = 0; r < group.count; ++r)
       load_queries<1, Bf16Dots>(shape, group.rows + r, parts.query + r * kQueryStride);
     score_any(shape, cut, group, ahead);

@@ -4,7 +4,8 @@
 // Every sum has one order, whatever the rows of the call: a score is summed over steps of 32 dims,
 // an output over steps of 32 keys, counted from the start of the cut; in a step the even ones are
 // one chain of fused multiply-adds from zero and the odd ones another; the two are added, and added
-// to the sum. Everything else is as in attention_stages-inl.hpp for Bf16Dots.
+// to the sum. Weights are made by exp2_beside_tiles(). Everything else is as in
+// attention_stages-inl.hpp for Bf16Dots.
 #pragma once
 
 #include <cstdint>

@@ -53,6 +53,38 @@ class Join {
     }
   }
 
+#if HWY_TARGET == HWY_AVX3
+  // The same for all sixteen at once. maxima: of the partials; those behind `count` may be
+  // anything.
+  HWY_INLINE void begin_sixteen(int32_t head_dim, float* const* states, const float* maxima,
+                                int32_t count) {
+    const hn::CappedTag<float, 16> d;
+    using V16 = hn::Vec<decltype(d)>;
+    count_ = count;
+    tail_ = padded_head_dim(head_dim);
+    for (int32_t r = 0; r < 16; ++r) states_[r] = states[r < count ? r : count - 1];
+    // Tails of rows first, first + 4, first + 8 and first + 12, one in each quarter.
+    const auto tails = [&](int32_t first) HWY_ATTR {
+      const auto tail = [&](int32_t r) HWY_ATTR { return _mm_load_ps(states_[first + r] + tail_); };
+      const __m256 lower = _mm256_insertf128_ps(_mm256_castps128_ps256(tail(0)), tail(4), 1);
+      const __m256 upper = _mm256_insertf128_ps(_mm256_castps128_ps256(tail(8)), tail(12), 1);
+      return V16{_mm512_insertf32x8(_mm512_castps256_ps512(lower), upper, 1)};
+    };
+    const auto first = hn::InterleaveLower(d, tails(0), tails(1));
+    const auto second = hn::InterleaveLower(d, tails(2), tails(3));
+    const V16 before{_mm512_shuffle_ps(first.raw, second.raw, 0x44)};
+    const V16 sum{_mm512_shuffle_ps(first.raw, second.raw, 0xee)};
+    const V16 later = hn::Load(d, maxima);
+    const V16 max = hn::Max(before, later);
+    const V16 keep = exp2_nonpositive(d, hn::Sub(before, max));
+    hn::Store(max, d, maxima_);
+    hn::Store(keep, d, keep_);
+    hn::Store(exp2_nonpositive(d, hn::Sub(later, max)), d, add_);
+    hn::Store(sum, d, sums_);
+    hn::Store(hn::Mul(sum, keep), d, kept_sums_);
+  }
+#endif
+
   // Joins a vector of the partial's outputs, from dim `dim` on.
   template <class D>
   HWY_INLINE void outputs(D d, int32_t row, int32_t dim, hn::Vec<D> partial) const {
