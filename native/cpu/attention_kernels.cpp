@@ -179,23 +179,13 @@ void attend_tiles(const AttentionShape& shape, const AttentionCut& cut, const Pa
   }
 }
 
-// Asks for the pages of a cut, into the second cache level.
-void ask_for(const AttentionCut& cut, int32_t head_dim) {
-  const int32_t bytes = kPanel * head_dim * static_cast<int32_t>(dtype_size(cut.dtype));
-  for (int32_t p = 0; p < kCutPages && cut.k[p] != nullptr; ++p) {
-    for (int32_t i = 0; i < bytes; i += 64) {
-      __builtin_prefetch(static_cast<const char*>(cut.k[p]) + i, 0, 2);
-      __builtin_prefetch(static_cast<const char*>(cut.v[p]) + i, 0, 2);
-    }
-  }
-}
-
-void attend_int8(const AttentionShape& shape, const AttentionCut& cut, const AttentionCut* next,
-                 const AttentionRow* rows, int32_t count, const Scratch& scratch) {
+// Made float32 once for all rows, which takes longer than the pages take from memory: nothing is
+// asked for ahead.
+void attend_int8(const AttentionShape& shape, const AttentionCut& cut, const AttentionRow* rows,
+                 int32_t count, const Scratch& scratch) {
   const KeyRange keys = keys_of(rows, count);
   Pages<float> wide;
   widen_cut(cut, keys, shape.head_dim, scratch, wide);
-  if (next != nullptr) ask_for(*next, shape.head_dim);
   attend_tiles(shape, cut, wide, nullptr, rows, count, scratch);
 }
 
@@ -235,7 +225,7 @@ void attend(const AttentionShape& shape, const AttentionCut& cut, const Attentio
   if (cut.dtype == DType::kBF16) {
     attend_typed<uint16_t>(shape, cut, next, rows, count, parts);
   } else if (cut.dtype == DType::kI8) {
-    attend_int8(shape, cut, next, rows, count, parts);
+    attend_int8(shape, cut, rows, count, parts);
   } else {
     attend_typed<float>(shape, cut, next, rows, count, parts);
   }
