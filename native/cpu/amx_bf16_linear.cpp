@@ -4,6 +4,7 @@
 
 #include "cpu/host_memory.hpp"
 #include "cpu/row_groups.hpp"
+#include "cpu/stream_output.hpp"
 #include "cpu/tile_parts.hpp"
 
 namespace block_attention {
@@ -16,9 +17,6 @@ constexpr int64_t kMostPassRows = 2048;
 // So few rows are too little to wake a worker for.
 constexpr int64_t kFewRows = 8;
 constexpr int64_t kTasksPerThread = 8;
-// An output of so many bytes a thread would leave the caches before it is read.
-constexpr int64_t kStreamBytes = int64_t{1} << 20;
-constexpr int64_t kLine = 64;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -71,9 +69,7 @@ void AmxBf16Linear::run(const Tensor& x, const PackedLinear& weight, int64_t hal
     tile.rows = std::min(pass_rows, x.rows - row);
     tile.groups = ceil_div(tile.rows, kAmxGroupRows);
     tile.out = out.f32() + row * out.stride;
-    tile.stream = x.rows * out.cols * int64_t{sizeof(float)} > kStreamBytes * pool_.threads() &&
-                  reinterpret_cast<uintptr_t>(tile.out) % kLine == 0 &&
-                  tile.out_stride * int64_t{sizeof(float)} % kLine == 0;
+    tile.stream = streams(out, pool_.threads());
     pack(x.row_range(row, tile.rows), tile, packed);
     multiply(tile, block_rows);
   }

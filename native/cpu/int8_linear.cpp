@@ -5,6 +5,7 @@
 #include "cpu/amx_int8_scratch.hpp"
 #include "cpu/host_memory.hpp"
 #include "cpu/linear_shape.hpp"
+#include "cpu/stream_output.hpp"
 #include "cpu/tile_parts.hpp"
 
 namespace block_attention {
@@ -21,10 +22,6 @@ static_assert(kBlockRows <= kAmxInt8PartRowGroups * kInt8MostRows &&
 constexpr int64_t kTasksPerThread = 8;
 // Groups of values that are worth waking a worker for.
 constexpr int64_t kGroupsPerTask = 256;
-
-// An output of so many bytes a thread would leave the caches before it is read.
-constexpr int64_t kStreamBytes = int64_t{1} << 20;
-constexpr int64_t kLine = 64;
 
 constexpr int64_t kRaggedFloats = kInt8RaggedRows * kPanelColumns;
 constexpr int64_t kGateFloats = 2 * kInt8RaggedRows * kPanelsPerTask * kPanelColumns;
@@ -83,9 +80,7 @@ void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor* 
       tile.half = gates ? panels_of(weight.out_features()) / 2 : 0;
       tile.out = to.f32() + row * to.stride;
       tile.out_stride = to.stride;
-      tile.stream = x.rows * to.cols * int64_t{sizeof(float)} > kStreamBytes * pool_.threads() &&
-                    reinterpret_cast<uintptr_t>(tile.out) % kLine == 0 &&
-                    tile.out_stride * int64_t{sizeof(float)} % kLine == 0;
+      tile.stream = streams(to, pool_.threads());
       run_tiles(kernels, tile, nullptr, next);
     } else {
       const Gate at = {gate->swiglu, gate->out.row_range(row, tile.rows)};
