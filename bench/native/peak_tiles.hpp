@@ -9,7 +9,7 @@
 
 namespace block_attention {
 
-// A round is four products, either of a tile's rows with as many columns.
+// A round is four products of two tiles by two, which are loaded from the first-level cache.
 inline constexpr double kTileProducts = 4;
 inline constexpr double kTileSums = amx::kTileRows * amx::kTileRows;
 inline constexpr double kBf16TileFlops = 2 * kTileProducts * kTileSums * (amx::kRowBytes / 2);
