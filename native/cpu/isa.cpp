@@ -27,6 +27,17 @@ bool has_f16c() {
 constexpr unsigned kAvxVnniBit = 1u << 4;
 constexpr unsigned kAvx512Bf16Bit = 1u << 5;
 
+// Leaf 7, subleaf 0, edx.
+constexpr unsigned kAvx512Fp16Bit = 1u << 23;
+
+bool has_avx512_fp16() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAvx512Fp16Bit) != 0;
+}
+
 bool has_newer_feature(unsigned bit) {
   unsigned eax = 0;
   unsigned ebx = 0;
@@ -37,6 +48,20 @@ bool has_newer_feature(unsigned bit) {
 
 }  // namespace
 #endif
+
+bool has_slow_bf16_dots() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_is("intel") && has_avx512_fp16();
+#else
+  return false;
+#endif
+}
+
+Isa best_isa(const std::vector<Isa>& supported, bool slow_bf16_dots) {
+  const Isa best = supported.back();
+  return best == Isa::kAvx512Bf16 && slow_bf16_dots ? Isa::kAvx512 : best;
+}
 
 std::vector<Isa> supported_isas() {
   std::vector<Isa> isas = {Isa::kPortable};
@@ -82,7 +107,7 @@ Isa default_isa(bool float32) {
   const auto chosen = [&](Isa isa) { return float32 && has_bf16_dots(isa) ? Isa::kAvx512 : isa; };
   const std::vector<Isa> isas = supported_isas();
   const char* asked = std::getenv("BLOCK_ATTENTION_ISA");
-  if (asked == nullptr || *asked == '\0') return chosen(isas.back());
+  if (asked == nullptr || *asked == '\0') return chosen(best_isa(isas, has_slow_bf16_dots()));
   for (Isa isa : isas) {
     if (std::string(asked) == isa_name(isa)) return chosen(isa);
   }

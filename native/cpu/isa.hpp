@@ -40,6 +40,12 @@ constexpr bool has_avx512(Isa isa) { return isa == Isa::kAvx512 || has_bf16_dots
 Isa default_isa(bool float32 = false);
 // All that this CPU supports, kPortable first.
 std::vector<Isa> supported_isas();
+// Intel's CPUs since Sapphire Rapids, which have tiles for bf16, take as long for a dot product of
+// vectors as for two multiply-adds of float32, and need more instructions around it.
+bool has_slow_bf16_dots();
+// Of those that a CPU supports: the last one, but kAvx512 where it has no tiles, or may not use
+// them, and slow dot products of bf16.
+Isa best_isa(const std::vector<Isa>& supported, bool slow_bf16_dots);
 const char* isa_name(Isa isa);
 
 }  // namespace block_attention

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "core/error.hpp"
 #include "cpu/int8_format.hpp"
@@ -40,14 +41,29 @@ TEST_F(IsaTest, EachHasItsOwnName) {
 }
 
 TEST_F(IsaTest, TheBestOneUnlessAnotherIsAskedFor) {
+  const Isa best = best_isa(supported_isas(), has_slow_bf16_dots());
   unsetenv(kVariable);
-  EXPECT_EQ(default_isa(), supported_isas().back());
+  EXPECT_EQ(default_isa(), best);
   setenv(kVariable, "", 1);
-  EXPECT_EQ(default_isa(), supported_isas().back());
+  EXPECT_EQ(default_isa(), best);
   for (const Isa isa : supported_isas()) {
     setenv(kVariable, isa_name(isa), 1);
     EXPECT_EQ(default_isa(), isa);
   }
+}
+
+TEST(BestIsa, IsTheLastOneButForSlowDotProducts) {
+  std::vector<Isa> supported;
+  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512}) {
+    supported.push_back(isa);
+    EXPECT_EQ(best_isa(supported, false), isa);
+    EXPECT_EQ(best_isa(supported, true), isa);
+  }
+  supported.push_back(Isa::kAvx512Bf16);
+  EXPECT_EQ(best_isa(supported, false), Isa::kAvx512Bf16);
+  EXPECT_EQ(best_isa(supported, true), Isa::kAvx512);
+  supported.push_back(Isa::kAmxBf16);
+  EXPECT_EQ(best_isa(supported, true), Isa::kAmxBf16);
 }
 
 TEST_F(IsaTest, WithoutRoundingToBf16WhereFloat32IsAskedFor) {
