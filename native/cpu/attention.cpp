@@ -125,23 +125,25 @@ void CpuAttention::run(const Tensor& q, const Plan& plan, int32_t layer, const C
   const Call call = {q, plan, layer, kv, window, out};
   const int32_t kv_heads = config_.num_kv_heads;
   const auto folds = static_cast<int32_t>(plan.folds().size());
-  const auto tasks = static_cast<int64_t>(plan.items().size()) * kv_heads;
+  const auto tasks = static_cast<int64_t>(plan.tasks().size());
   const auto split_of = [&](int64_t task) -> const Plan::SplitTask* {
     if (task >= tasks) return nullptr;
-    const int32_t item = plan.items()[static_cast<size_t>(task / kv_heads)].index;
-    return item < folds ? nullptr : &plan.splits()[static_cast<size_t>(item - folds)];
+    const int32_t index = plan.tasks()[static_cast<size_t>(task)].index;
+    return index < folds ? nullptr : &plan.splits()[static_cast<size_t>(index - folds)];
   };
   pool_.run(tasks, [&](int64_t task, int index) {
-    const auto kv_head = static_cast<int32_t>(task % kv_heads);
+    const Plan::Task& own = plan.tasks()[static_cast<size_t>(task)];
     Worker& worker = workers_[static_cast<size_t>(index)];
-    if (const Plan::SplitTask* own = split_of(task)) {
-      // A guess at what this worker does next, to ask for its pages early.
-      const int64_t later = task + pool_.threads();
-      split(call, *own, split_of(later), kv_head, static_cast<int32_t>(later % kv_heads), worker);
-    } else {
-      const int32_t item = plan.items()[static_cast<size_t>(task / kv_heads)].index;
-      fold(call, plan.folds()[static_cast<size_t>(item)], kv_head, worker);
+    if (own.index < folds) {
+      fold(call, plan.folds()[static_cast<size_t>(own.index)], own.kv_head, worker);
+      return;
     }
+    // A guess at what this worker does next, to ask for its pages early.
+    const int64_t later = task + pool_.threads();
+    const Plan::SplitTask* next = split_of(later);
+    const int32_t next_kv_head =
+        next == nullptr ? 0 : plan.tasks()[static_cast<size_t>(later)].kv_head;
+    split(call, *split_of(task), next, own.kv_head, next_kv_head, worker);
   });
   pool_.run(static_cast<int64_t>(plan.merges().size()) * kv_heads, [&](int64_t task, int index) {
     merge(call, plan.merges()[static_cast<size_t>(task / kv_heads)],

@@ -11,6 +11,8 @@ namespace {
 
 // Numbers of fold tasks that are tried, about.
 constexpr int32_t kTrials = 8;
+// What the busiest worker may have more to do where most kv heads are read once instead of twice.
+constexpr double kWorthAReadLess = 0.01;
 
 template <typename Each>
 void for_each_fold(const AttentionTasks::Sequence& sequence, int32_t tokens, Each each) {
@@ -54,6 +56,11 @@ void AttentionTasks::build(const Step& step, const AttentionPlanLimits& limits, 
   std::sort(items_.begin(), items_.end(), [](const Item& a, const Item& b) {
     return a.cost != b.cost ? a.cost > b.cost : a.index < b.index;
   });
+  tasks_.clear();
+  for (const Item& item : items_) {
+    for (int32_t head = 0; head < item.heads; ++head)
+      tasks_.push_back({item.index, item.first_head + head});
+  }
 }
 
 void AttentionTasks::copy(const Step& step) {
@@ -98,11 +105,11 @@ double AttentionTasks::cost(double keys, double rows) const {
   return keys * std::max(rows + tiles * limits_.tile_cost, limits_.read_rows);
 }
 
-// Tokens per fold task of the sequence such that none costs more than `most`, as far as
-// min_fold_rows allows; or more of them, where fewer tasks are dealt out more evenly: each reads
-// all keys.
-int32_t AttentionTasks::fold_tokens(const Sequence& sequence, double most) {
+// Such that no fold task of the sequence costs more than `most`, as far as min_fold_rows allows; or
+// more, where fewer tasks are dealt out more evenly: each reads all keys.
+AttentionTasks::FoldSizes AttentionTasks::fold_sizes(const Sequence& sequence, double most) {
   const int32_t group = limits_.group;
+  const int32_t kv_heads = limits_.num_kv_heads;
   const int32_t largest = std::max(1, limits_.max_fold_rows / group);
   const int32_t smallest = std::clamp((limits_.min_fold_rows + group - 1) / group, 1, largest);
   const double keys = std::max(1.0, visible_keys(sequence, sequence.rows - 1, 1));
@@ -111,31 +118,44 @@ int32_t AttentionTasks::fold_tokens(const Sequence& sequence, double most) {
   const auto tasks_of = [&](int32_t size) { return (sequence.rows + size - 1) / size; };
   const auto size_of = [&](int32_t tasks) { return (sequence.rows + tasks - 1) / tasks; };
   const int32_t most_tasks = tasks_of(tokens);
+  FoldSizes best{size_of(most_tasks)};
+  // With more tasks than that, one more or less makes no difference.
+  if (most_tasks * kv_heads >= 2 * limits_.tasks_per_worker * limits_.workers) return best;
   // Whole tiles come from so many tokens.
   const int32_t whole = limits_.tile_rows / std::gcd(limits_.tile_rows, group);
-  int32_t best = size_of(most_tasks);
-  // With more tasks than that, one more or less makes no difference.
-  if (most_tasks * limits_.num_kv_heads < 2 * limits_.tasks_per_worker * limits_.workers) {
-    const int32_t fewest = tasks_of(largest);
-    const int32_t step = std::max(1, (most_tasks - fewest) / kTrials);
-    double least = std::numeric_limits<double>::infinity();
+  const int32_t fewest = tasks_of(largest);
+  const int32_t step = std::max(1, (most_tasks - fewest) / kTrials);
+  double least = std::numeric_limits<double>::infinity();
+  const auto try_all = [&](int32_t whole_heads) {
     for (int32_t tasks = fewest; tasks <= most_tasks; tasks += step) {
       const int32_t even = size_of(tasks);
       for (const int32_t size :
            {even, even + 1, even / whole * whole, (even / whole + 1) * whole}) {
         if (size < smallest || size > largest) continue;
         costs_.clear();
-        for_each_fold(sequence, size, [&](int32_t first, int32_t count) {
-          costs_.push_back(cost(visible_keys(sequence, first, count), count * limits_.group));
-        });
+        if (whole_heads > 0) add_costs(sequence, size_of(fewest), whole_heads);
+        add_costs(sequence, size, kv_heads - whole_heads);
         const double load = makespan(0);
         if (load >= least) continue;
         least = load;
-        best = size;
+        best = {size, whole_heads, size_of(fewest)};
       }
     }
-  }
+  };
+  try_all(0);
+  const int32_t even_heads = kv_heads / limits_.workers * limits_.workers;
+  if (!limits_.folds_by_head || even_heads == 0 || even_heads == kv_heads) return best;
+  // As good is better: fewer tasks read all keys.
+  least *= 1 + kWorthAReadLess;
+  try_all(even_heads);
   return best;
+}
+
+void AttentionTasks::add_costs(const Sequence& sequence, int32_t tokens, int32_t heads) {
+  for_each_fold(sequence, tokens, [&](int32_t first, int32_t count) {
+    const double keys = visible_keys(sequence, first, count);
+    costs_.push_back({0, cost(keys, count * limits_.group), 0, heads});
+  });
 }
 
 void AttentionTasks::choose_split(Mode mode) {
@@ -199,8 +219,7 @@ void AttentionTasks::mark_unbalanced() {
   total *= limits_.num_kv_heads;
   const double share = total / limits_.workers;
   add_folds(total);
-  costs_.clear();
-  for (const Item& item : items_) costs_.push_back(item.cost);
+  costs_ = items_;
   // Split already: many small tasks.
   double spread = 0;
   for (const Sequence& sequence : sequences_) {
@@ -224,12 +243,13 @@ void AttentionTasks::mark_unbalanced() {
 // The load of the busiest worker if tasks of these costs, the costliest first, are dealt out to
 // whoever is free, beside work of `spread` that each of them has.
 double AttentionTasks::makespan(double spread) {
-  std::sort(costs_.begin(), costs_.end(), std::greater<>());
+  std::sort(costs_.begin(), costs_.end(),
+            [](const Item& a, const Item& b) { return a.cost > b.cost; });
   loads_.assign(static_cast<size_t>(limits_.workers), spread);  // a heap, the smallest on top
-  for (const double cost : costs_) {
-    for (int32_t head = 0; head < limits_.num_kv_heads; ++head) {
+  for (const Item& item : costs_) {
+    for (int32_t head = 0; head < item.heads; ++head) {
       std::pop_heap(loads_.begin(), loads_.end(), std::greater<>());
-      loads_.back() += cost;
+      loads_.back() += item.cost;
       std::push_heap(loads_.begin(), loads_.end(), std::greater<>());
     }
   }
@@ -241,12 +261,22 @@ void AttentionTasks::add_folds(double total) {
   for (size_t s = 0; s < sequences_.size(); ++s) {
     const Sequence& sequence = sequences_[s];
     if (sequence.split || sequence.rows == 0) continue;
-    for_each_fold(sequence, fold_tokens(sequence, most), [&](int32_t first, int32_t count) {
-      items_.push_back({static_cast<int32_t>(folds_.size()),
-                        cost(visible_keys(sequence, first, count), count * limits_.group)});
-      folds_.push_back({static_cast<int32_t>(s), first, count});
-    });
+    const FoldSizes sizes = fold_sizes(sequence, most);
+    const auto index = static_cast<int32_t>(s);
+    if (sizes.whole_heads > 0) add_folds_of(index, sizes.whole_tokens, 0, sizes.whole_heads);
+    add_folds_of(index, sizes.tokens, sizes.whole_heads, limits_.num_kv_heads - sizes.whole_heads);
   }
+}
+
+void AttentionTasks::add_folds_of(int32_t sequence, int32_t tokens, int32_t first_head,
+                                  int32_t heads) {
+  const Sequence& of = sequences_[static_cast<size_t>(sequence)];
+  for_each_fold(of, tokens, [&](int32_t first, int32_t count) {
+    const auto index = static_cast<int32_t>(folds_.size());
+    items_.push_back(
+        {index, cost(visible_keys(of, first, count), count * limits_.group), first_head, heads});
+    folds_.push_back({sequence, first, count, first_head, heads});
+  });
 }
 
 void AttentionTasks::collect_members(const Sequence& sequence, int32_t index) {
@@ -291,7 +321,8 @@ void AttentionTasks::add_splits() {
       const double keys = std::min(limits_.cut_keys, length - cut * limits_.cut_keys);
       const double packed = static_cast<double>(rows) * limits_.group;
       items_.push_back({static_cast<int32_t>(folds_.size() + splits_.size()),
-                        cost(keys, packed) + packed * limits_.partial_keys});
+                        cost(keys, packed) + packed * limits_.partial_keys, 0,
+                        limits_.num_kv_heads});
       splits_.push_back({cut, static_cast<int32_t>(begin), static_cast<int32_t>(end - begin)});
     }
     begin = end;

@@ -3,10 +3,10 @@
 // same bits whatever it decides. Every backend plans with this, each with limits of its own.
 //
 // Two kinds of task, each for one kv head. A fold is a range of tokens of one sequence against all
-// its cuts, in key order; only the result is written out. A split is one cut of a block
-// against all rows that see it, also of several sequences: more parallelism for few rows over long
-// contexts, and one read of a block that several sequences use. It writes partials, which a merge
-// folds.
+// its cuts, in key order; only the result is written out. Ranges may differ between kv heads. A
+// split is one cut of a block against all rows that see it, also of several sequences: more
+// parallelism for few rows over long contexts, and one read of a block that several sequences use.
+// It writes partials, which a merge folds.
 #pragma once
 
 #include <cstdint>
@@ -46,6 +46,9 @@ struct AttentionPlanLimits {
   double partial_keys = 0;
   // Tasks per worker, so that dealing them out by and by ends evenly.
   double tasks_per_worker = 1;
+  // Whether token ranges may differ between kv heads: with few workers those of most heads need not
+  // be cut, and what cuts them reads their keys once more.
+  bool folds_by_head = false;
 };
 
 class AttentionTasks : public AttentionPlan {
@@ -72,6 +75,8 @@ class AttentionTasks : public AttentionPlan {
     int32_t sequence = 0;
     int32_t first_token = 0;
     int32_t tokens = 0;
+    int32_t first_head = 0;  // kv heads that have it: all, unless folds_by_head
+    int32_t heads = 0;
   };
   struct Member {
     int32_t sequence = 0;
@@ -91,7 +96,14 @@ class AttentionTasks : public AttentionPlan {
   // Fold task `index` if index < folds.size(), else split task index - folds.size().
   struct Item {
     int32_t index = 0;
-    double cost = 0;
+    double cost = 0;  // of each kv head that has it
+    int32_t first_head = 0;
+    int32_t heads = 0;
+  };
+  // An item, for one of its kv heads.
+  struct Task {
+    int32_t index = 0;
+    int32_t kv_head = 0;
   };
 
   void build(const Step& step, const AttentionPlanLimits& limits, Mode mode = Mode::kAuto);
@@ -106,6 +118,8 @@ class AttentionTasks : public AttentionPlan {
   const std::vector<MergeTask>& merges() const { return merges_; }
   // All fold and split tasks, the costliest first.
   const std::vector<Item>& items() const { return items_; }
+  // Those of all kv heads, the costliest first.
+  const std::vector<Task>& tasks() const { return tasks_; }
   int32_t rows() const { return rows_; }
   int64_t partials() const { return partials_; }    // states
   int64_t positions() const { return positions_; }  // rotations are below this
@@ -115,7 +129,15 @@ class AttentionTasks : public AttentionPlan {
   int32_t cuts_of(int32_t length) const;
   bool same_pages(const Segment& a, const Segment& b) const;
   double cost(double keys, double rows) const;
-  int32_t fold_tokens(const Sequence& sequence, double most);
+  // Tokens of a fold task of the last kv heads, and of those before, of which there may be none.
+  struct FoldSizes {
+    int32_t tokens = 0;
+    int32_t whole_heads = 0;
+    int32_t whole_tokens = 0;
+  };
+  FoldSizes fold_sizes(const Sequence& sequence, double most);
+  void add_costs(const Sequence& sequence, int32_t tokens, int32_t heads);
+  void add_folds_of(int32_t sequence, int32_t tokens, int32_t first_head, int32_t heads);
   void copy(const Step& step);
   void choose_split(Mode mode);
   void mark_shared();
@@ -138,7 +160,8 @@ class AttentionTasks : public AttentionPlan {
   std::vector<SplitTask> splits_;
   std::vector<MergeTask> merges_;
   std::vector<Item> items_;
-  std::vector<double> costs_;  // of the tasks for one kv head, of a trial schedule
+  std::vector<Task> tasks_;
+  std::vector<Item> costs_;    // of a trial schedule; what they are does not count
   std::vector<double> loads_;  // its workers', or what sequences share
 };
 

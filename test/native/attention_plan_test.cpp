@@ -53,10 +53,14 @@ AttentionPlanLimits limits(int32_t threads, int32_t kv_heads, int32_t group) {
   return attention_limits(threads, kv_heads, group, 64, 12);
 }
 
-// Every token of every sequence meets every cut of its segments exactly once.
+// Every token of every sequence meets every cut of its segments exactly once, for every kv head.
 void expect_complete(const Plan& plan, const AttentionPlanLimits& l) {
   using Unit = std::tuple<int32_t, int32_t, int32_t, int32_t>;  // sequence, segment, cut, token
-  std::map<Unit, int> seen;
+  std::map<Unit, std::set<int32_t>> seen;                       // by which kv heads
+  const auto see = [&](const Unit& unit, int32_t first_head, int32_t heads) {
+    for (int32_t head = first_head; head < first_head + heads; ++head)
+      ASSERT_TRUE(seen[unit].insert(head).second);
+  };
   std::set<int32_t> items;
   const auto folds = static_cast<int32_t>(plan.folds().size());
   for (const Plan::Item& item : plan.items()) ASSERT_TRUE(items.insert(item.index).second);
@@ -64,6 +68,20 @@ void expect_complete(const Plan& plan, const AttentionPlanLimits& l) {
   for (size_t i = 1; i < plan.items().size(); ++i) {
     ASSERT_GE(plan.items()[i - 1].cost, plan.items()[i].cost);
   }
+  // A task for each kv head of an item, in the same order.
+  size_t task = 0;
+  for (const Plan::Item& item : plan.items()) {
+    for (int32_t head = 0; head < item.heads; ++head, ++task) {
+      ASSERT_LT(task, plan.tasks().size());
+      ASSERT_EQ(plan.tasks()[task].index, item.index);
+      ASSERT_EQ(plan.tasks()[task].kv_head, item.first_head + head);
+    }
+    if (item.index >= folds) continue;
+    const Plan::FoldTask& fold = plan.folds()[static_cast<size_t>(item.index)];
+    ASSERT_EQ(item.first_head, fold.first_head);
+    ASSERT_EQ(item.heads, fold.heads);
+  }
+  ASSERT_EQ(task, plan.tasks().size());
   const auto cuts = [&](int32_t segment) {
     return (plan.segments()[static_cast<size_t>(segment)].length + kCutKeys - 1) / kCutKeys;
   };
@@ -75,7 +93,8 @@ void expect_complete(const Plan& plan, const AttentionPlanLimits& l) {
     for (int32_t s = 0; s < sequence.segments; ++s) {
       for (int32_t cut = 0; cut < cuts(sequence.first_segment + s); ++cut) {
         for (int32_t t = 0; t < task.tokens; ++t) {
-          ++seen[{task.sequence, sequence.first_segment + s, cut, task.first_token + t}];
+          see({task.sequence, sequence.first_segment + s, cut, task.first_token + t},
+              task.first_head, task.heads);
         }
       }
     }
@@ -88,7 +107,7 @@ void expect_complete(const Plan& plan, const AttentionPlanLimits& l) {
       const Plan::Segment& segment = plan.segments()[static_cast<size_t>(member.segment)];
       ASSERT_TRUE(sequence.split);
       for (int32_t t = 0; t < sequence.rows; ++t) {
-        ++seen[{member.sequence, member.segment, task.cut, t}];
+        see({member.sequence, member.segment, task.cut, t}, 0, l.num_kv_heads);
         for (int32_t head = 0; head < l.num_kv_heads; ++head) {
           const int64_t cut = segment.first_partial + task.cut;
           ASSERT_LT(cut, sequence.cuts);
@@ -106,7 +125,8 @@ void expect_complete(const Plan& plan, const AttentionPlanLimits& l) {
     expected += static_cast<size_t>(sequence.cuts) * static_cast<size_t>(sequence.rows);
   }
   ASSERT_EQ(seen.size(), expected);
-  for (const auto& [unit, count] : seen) ASSERT_EQ(count, 1);
+  for (const auto& [unit, heads] : seen)
+    ASSERT_EQ(heads.size(), static_cast<size_t>(l.num_kv_heads));
 
   std::map<std::pair<int32_t, int32_t>, int> merged;
   for (const Plan::MergeTask& task : plan.merges()) {
@@ -181,13 +201,36 @@ TEST(AttentionPlanTest, DividesAFinalBlockSoThatWorkersEndTogether) {
   std::vector<size_t> documents;
   for (int i = 0; i < 20; ++i) documents.push_back(c.add_block(200));
   c.add_sequence(documents, 0, 50);
+  AttentionPlanLimits l = limits(2, 3, 3);
+  l.folds_by_head = false;
   Plan plan;
-  plan.build(c.step(), limits(2, 3, 3));
+  plan.build(c.step(), l);
   EXPECT_TRUE(plan.splits().empty());
   ASSERT_EQ(plan.folds().size(), 2u);
   // Of three heads: 24 tokens are six whole tiles, and 26 end in half a tile instead of a quarter.
   EXPECT_EQ(plan.folds()[0].tokens, 26);
   EXPECT_EQ(plan.folds()[1].tokens, 24);
+
+  // A head for each worker, and half of the third.
+  l.folds_by_head = true;
+  plan.build(c.step(), l);
+  ASSERT_EQ(plan.folds().size(), 3u);
+  EXPECT_EQ(plan.folds()[0].tokens, 50);
+  EXPECT_EQ(plan.folds()[0].heads, 2);
+  for (size_t i : {1, 2}) {
+    EXPECT_EQ(plan.folds()[i].tokens, 25);
+    EXPECT_EQ(plan.folds()[i].first_head, 2);
+    EXPECT_EQ(plan.folds()[i].heads, 1);
+  }
+  expect_complete(plan, l);
+  // As many heads as workers, or twice as many, are not cut, nor are some left whole where there
+  // are fewer.
+  for (const int32_t kv_heads : {2, 4}) {
+    plan.build(c.step(), limits(2, kv_heads, 3));
+    for (const Plan::FoldTask& fold : plan.folds()) EXPECT_EQ(fold.heads, kv_heads);
+  }
+  plan.build(c.step(), limits(8, 3, 3));
+  for (const Plan::FoldTask& fold : plan.folds()) EXPECT_EQ(fold.heads, 3);
 }
 
 TEST(AttentionPlanTest, SplitsALongDecodeThatWouldLeaveWorkersIdle) {
