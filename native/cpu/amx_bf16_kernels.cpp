@@ -308,12 +308,8 @@ class Tile {
 
   void copy_ragged() const {
     const int64_t rows = group_begin(t_.rows, t_.groups, t_.part.row_group_to) - first_row_;
-    const int64_t first = whole_ * kColumns;
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = first; j < t_.out_features; ++j) {
-        t_.out[(first_row_ + i) * t_.out_stride + j] = scratch_.ragged[i * kColumns + j - first];
-      }
-    }
+    copy_ragged_panel(scratch_.ragged, rows, whole_ * kColumns, t_.out_features,
+                      t_.out + first_row_ * t_.out_stride, t_.out_stride);
   }
 
   const AmxTile& t_;

@@ -1,6 +1,5 @@
-// Sums of int8 products on their way from tiles to the output (compiled for AVX-512 alone): those
-// of a few groups of inputs are scaled and added to their totals at once, four rows at a time,
-// while tiles are multiplied by the next ones.
+// Sums of int8 products on their way from tiles to the output (compiled for AVX-512 alone): scaled
+// and added to their totals, group of inputs by group, and sent on when all groups are through.
 #if defined(BLOCK_ATTENTION_CPU_AMX_INT8_SUMS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef BLOCK_ATTENTION_CPU_AMX_INT8_SUMS_INL
 #undef BLOCK_ATTENTION_CPU_AMX_INT8_SUMS_INL
@@ -32,13 +31,14 @@ constexpr int64_t kPanels = kAmxInt8Panels;
 constexpr int64_t kRowGroups = 2;
 constexpr int64_t kTileSums = amx::kTileRows * kColumns;
 constexpr int64_t kTotalStride = kPanels * kColumns;
+
 // A group of rows of a pass.
 struct PassRows {
   int64_t rows;
   const char* values;            // of the block's first group of inputs
   const float* scales;           // the same
   const uint16_t* with_second;   // of each group of inputs
-  const int32_t* seconds_begin;  // of each that has any
+  const int32_t* seconds_begin;  // where those of each group of inputs begin
   float* totals;                 // [16][kTotalStride]
   float* before;                 // totals of the blocks before, rows before_stride apart
   float* out;
@@ -129,6 +129,7 @@ class Adding {
   V scales_[kWide];
 };
 
+// Zero, or what the blocks of inputs before left.
 template <int kWide>
 void begin_totals(const PassRows& x, const Destination& to) {
   const D d;
@@ -143,6 +144,8 @@ void begin_totals(const PassRows& x, const Destination& to) {
   }
 }
 
+// To the output, through SwiGLU where it is gated, or behind a block of inputs that is not the last
+// to where the next one begins.
 template <int kWide>
 void send_totals(const PassRows& x, const Destination& to) {
   const D d;

@@ -43,6 +43,7 @@ struct Int8Tile {
 
   // Per worker: kInt8RaggedRows x 16 floats, for a last panel with fewer than 16 features.
   float* ragged;
+  // Per worker, for kAmx alone.
   AmxInt8Scratch* amx;
 };
 

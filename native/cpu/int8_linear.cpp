@@ -74,10 +74,11 @@ void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor* 
     const Int8Kernels kernels = int8_kernels(isa_, dot_, tile.rows);
     tile.row_groups = ceil_div(tile.rows, kernels.group_rows);
     quantize(x.row_range(row, tile.rows), kernels, tile);
+    // What is left for the last pass may be too few rows for the kernel of those before.
     const bool gates = gate != nullptr && kernels.gates;
+    tile.half = gates ? panels_of(weight.out_features()) / 2 : 0;
     if (out != nullptr || gates) {
       const Tensor& to = gates ? gate->out : *out;
-      tile.half = gates ? panels_of(weight.out_features()) / 2 : 0;
       tile.out = to.f32() + row * to.stride;
       tile.out_stride = to.stride;
       tile.stream = streams(to, pool_.threads());

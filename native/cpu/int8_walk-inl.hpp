@@ -152,10 +152,7 @@ void walk(const Int8Tile& t, int64_t width) {
     at = next;
   }
   if (whole >= t.part.panel_from && whole < t.part.panel_to) {
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = whole * kColumns; j < t.out_features; ++j)
-        out[i * t.out_stride + j] = t.ragged[i * kColumns + j - whole * kColumns];
-    }
+    copy_ragged_panel(t.ragged, rows, whole * kColumns, t.out_features, out, t.out_stride);
   }
 }
 

@@ -202,11 +202,7 @@ void tile_of_type(const LinearTile& t) {
     step = next_step;
   }
   if (ragged >= t.part.panel_from && ragged < t.part.panel_to) {
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = ragged * kColumns; j < t.out_features; ++j) {
-        out[i * t.out_stride + j] = t.ragged[i * kColumns + j - ragged * kColumns];
-      }
-    }
+    copy_ragged_panel(t.ragged, rows, ragged * kColumns, t.out_features, out, t.out_stride);
   }
 }
 

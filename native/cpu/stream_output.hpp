@@ -1,4 +1,4 @@
-// Whether the output of a product is worth to be stored past the caches.
+// Whether the output of a product is better stored past the caches.
 #pragma once
 
 #include <cstdint>

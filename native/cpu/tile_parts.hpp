@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/function_ref.hpp"
+#include "cpu/packed_rows.hpp"
 #include "cpu/thread_pool.hpp"
 
 namespace block_attention {
@@ -22,6 +23,16 @@ struct OutputOrigin {
   int64_t row = 0;
   int64_t panel = 0;
 };
+
+// Puts features `first` to `end`, of which a last panel has fewer than 16, from a panel of their
+// own to the rows of the output.
+inline void copy_ragged_panel(const float* panel, int64_t rows, int64_t first, int64_t end,
+                              float* out, int64_t out_stride) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = first; j < end; ++j)
+      out[i * out_stride + j] = panel[i * kPanelColumns + j - first];
+  }
+}
 
 // Calls `body` for `blocks` blocks of `row_groups` row groups, of nearly equal size, times runs of
 // at most `chunk` of `panels` panels, so that a worker's next part mostly lies behind its last one.

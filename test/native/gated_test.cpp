@@ -128,8 +128,11 @@ TEST_P(GatedTest, GivesTheBitsOfTwoOps) {
     }
   }
   const Mlp mlp(*backend_, std::get<2>(GetParam()), 40, 1072, false);
-  expect_same(mlp, 777, 0);
-  EXPECT_EQ(packed_, packs());
+  // What is left behind a pass of 768 rows of int8 takes the same kernel, or another one.
+  for (const int64_t rows : {777, 770}) {
+    expect_same(mlp, rows, 0);
+    EXPECT_EQ(packed_, packs());
+  }
   // More inputs than activations are kept in a cache of.
   const Mlp wide(*backend_, std::get<2>(GetParam()), 2'600, 96, true);
   expect_same(wide, 40, 0);
