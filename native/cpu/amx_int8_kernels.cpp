@@ -1,5 +1,6 @@
 #include "cpu/amx_int8_kernels.hpp"
 
+#include <algorithm>
 #include <bit>
 
 #include "cpu/amx_tiles.hpp"
@@ -38,6 +39,8 @@ static_assert(amx::kRowBytes == kInt8Group && amx::kTileRows == kInt8MostRows &&
 // next panels.
 constexpr int64_t kAheadGroups = 2;
 constexpr int64_t kGroupLines = kGroupBytes / amx::kRowBytes;
+// Where totals begin.
+HWY_ALIGN constexpr float kZeros[kTotalStride] = {};
 
 // One or two groups of rows, of a block of inputs, times one or two panels.
 struct Pass {
@@ -54,34 +57,38 @@ struct Pass {
   const uint8_t* ahead_then[kPanels];
 };
 
-// Products on their way. In turns they are in one of two slots: tiles 0 and 1 are sums of the
-// first, 2 and 3 of the second; 4 and 5 are their activations, 6 and 7 the weights.
+// Products on their way, in one of two slots: tiles 0 and 1 are sums of the first, 2 and 3 of the
+// second; 4 and 5 are their activations, 6 and 7 the weights. They are sent on behind the ones that
+// follow, of the next pass, too: until drain() what a pass refers to has to stay.
 class Products {
  public:
   explicit Products(AmxInt8Scratch& scratch) : scratch_(scratch) {}
 
-  // One or two groups of rows, times one or two panels.
+  // Room for the next one, which must be multiplied.
+  Pass& next_pass() {
+    pass_ = (pass_ + 1) % kPasses;
+    return passes_[pass_];
+  }
+
+  // The pass: one or two groups of rows, times one or two panels.
   template <int kGroups, int kWide>
-  HWY_NOINLINE void multiply(const Pass& p) {
-    for (int k = 0; k < kGroups; ++k) begin_totals<kWide>(p.x[k], p.to);
+  HWY_NOINLINE void multiply() {
+    const Pass& p = passes_[pass_];
     const uint8_t* ahead[kPanels] = {p.ahead[0], p.ahead[1]};
-    for (int64_t group = 0; group < p.groups; ++group) {
-      load_weights<kWide>(p, group);
-      ask<kWide>(p, group, ahead);
-      for (int k = 0; k < kGroups; ++k) {
-        const PassRows& x = p.x[k];
-        Product product{};
-        product.input_scales = x.scales + group * x.rows;
-        for (int j = 0; j < kWide; ++j) product.weight_scales[j] = p.scales[j] + group * kColumns;
-        product.totals = x.totals;
-        product.rows = x.rows;
-        product.with_second = x.with_second[group];
-        product.second = x.seconds_begin[group];
-        next<kWide>(product, x.values + group * x.rows * kInt8RowBytes);
-      }
-    }
-    slot_ == 0 ? finish_in<0, kWide>() : finish_in<1, kWide>();
-    for (int k = 0; k < kGroups; ++k) send_totals<kWide>(p.x[k], p.to);
+    // What is sent on behind the first group of inputs is the last of the pass before, as a rule,
+    // and behind the second the first of this one: branches of their own, that the CPU can
+    // foretell.
+    multiply_group<kGroups, kWide, 0>(p, 0, ahead);
+    if (p.groups > 1) multiply_group<kGroups, kWide, 1>(p, 1, ahead);
+    for (int64_t group = 2; group < p.groups; ++group)
+      multiply_group<kGroups, kWide, 2>(p, group, ahead);
+    if constexpr (kGroups == 1) p.groups % 2 == 0 ? drain<kWide>() : drain_slots<1, kWide>();
+  }
+
+  // Sends on what is left of panels so wide.
+  template <int kWide>
+  void drain() {
+    drain_slots<0, kWide>();
   }
 
   // Sums of the second terms.
@@ -119,9 +126,12 @@ class Products {
 
   template <int kWide>
   static HWY_INLINE void ask(const Pass& p, int64_t group, const uint8_t* (&ahead)[kPanels]) {
-    for (int j = 0; j < kWide; ++j) {
-      if (group == p.ahead_turn) ahead[j] = p.ahead_then[j];
-      for (int64_t i = 0; i < p.ahead_lines; ++i) {
+    if (group == p.ahead_turn) {
+      for (int j = 0; j < kWide; ++j) ahead[j] = p.ahead_then[j];
+    }
+    for (int64_t i = 0; i < p.ahead_lines; ++i) {
+      HWY_UNROLL(2)
+      for (int j = 0; j < kWide; ++j) {
         __builtin_prefetch(ahead[j], 0, 3);
         ahead[j] += amx::kRowBytes;
       }
@@ -138,7 +148,7 @@ class Products {
   // reads their sums.
   template <int kSlot>
   static HWY_INLINE void load_half(const char* values) {
-    amx::load<4 + kSlot>(values, kInt8RowBytes);
+    amx::load_past<4 + kSlot>(values, kInt8RowBytes);
   }
 
   template <int kSlot, int kWide>
@@ -147,36 +157,52 @@ class Products {
     if constexpr (kWide > 1) amx::multiply_int8<kSlot * kPanels + 1, 4 + kSlot, 7>();
   }
 
-  template <int kWide>
-  HWY_INLINE void next(const Product& product, const char* values) {
-    slot_ == 0 ? next_in<0, kWide>(product, values) : next_in<1, kWide>(product, values);
-    slot_ = 1 - slot_;
+  // kTurn: 0 or 1 of the first two groups, 2 of those behind them.
+  template <int kGroups, int kWide, int kTurn>
+  HWY_INLINE void multiply_group(const Pass& p, int64_t group, const uint8_t* (&ahead)[kPanels]) {
+    load_weights<kWide>(p, group);
+    ask<kWide>(p, group, ahead);
+    if constexpr (kGroups > 1) {
+      multiply_rows<0, kWide, (kTurn > 1)>(p, p.x[0], group);
+      multiply_rows<1, kWide, (kTurn > 1)>(p, p.x[1], group);
+    } else if (group % 2 == 0) {
+      multiply_rows<0, kWide, false>(p, p.x[0], group);
+    } else {
+      multiply_rows<1, kWide, false>(p, p.x[0], group);
+    }
   }
 
-  template <int kSlot, int kWide>
-  HWY_INLINE void next_in(const Product& product, const char* values) {
-    Adding<kWide> adding(products_[kSlot], sums_[kSlot][0]);
+  // kMiddle: what is sent on is neither the first nor the last of its totals.
+  template <int kSlot, int kWide, bool kMiddle>
+  HWY_INLINE void multiply_rows(const Pass& p, const PassRows& x, int64_t group) {
+    const char* values = x.values + group * x.rows * kInt8RowBytes;
+    Adding<kWide, kMiddle> adding(products_[kSlot], sums_[kSlot][0]);
     zero<kSlot, kWide>();
     HWY_UNROLL(2)
     for (int half = 0; half < 2; ++half) {
       load_half<kSlot>(values + half * kInt8Group);
-      adding.add(kRowsAtOnce);
+      adding.template add<kRowsAtOnce>();
       multiply_half<kSlot, kWide>();
-      adding.add(kRowsAtOnce);
+      adding.template add<kRowsAtOnce>();
     }
-    adding.add_seconds(scratch_);
-    products_[kSlot] = product;
+    adding.finish(scratch_);
+    Product& product = products_[kSlot];
+    product.x = &x;
+    product.to = &p.to;
+    for (int j = 0; j < kWide; ++j) product.weight_scales[j] = p.scales[j] + group * kColumns;
+    product.group = group;
+    product.last = group == p.groups - 1;
     store<1 - kSlot, kWide>();
   }
 
-  // Adds what is left.
-  template <int kSlot, int kWide>
-  void finish_in() {
-    store<1 - kSlot, kWide>();
-    for (int slot : {kSlot, 1 - kSlot}) {
-      Adding<kWide> adding(products_[slot], sums_[slot][0]);
-      adding.add(amx::kTileRows);
-      adding.add_seconds(scratch_);
+  // kFirst: the slot of the older product.
+  template <int kFirst, int kWide>
+  HWY_NOINLINE void drain_slots() {
+    store<1 - kFirst, kWide>();
+    for (int slot : {kFirst, 1 - kFirst}) {
+      Adding<kWide, false> adding(products_[slot], sums_[slot][0]);
+      adding.template add<amx::kTileRows>();
+      adding.finish(scratch_);
       products_[slot] = {};
     }
   }
@@ -190,7 +216,10 @@ class Products {
   AmxInt8Scratch& scratch_;
   HWY_ALIGN int32_t sums_[kSlots][kPanels][kTileSums];
   Product products_[kSlots] = {};
-  int slot_ = 0;
+  // Products on their way are of the pass itself or of one of the two before.
+  static constexpr int kPasses = 3;
+  Pass passes_[kPasses];
+  int pass_ = 0;
 };
 
 // Panels that are multiplied at once: `width` of them, `apart` from each other.
@@ -214,7 +243,7 @@ class Part {
         scratch_(*t.amx),
         groups_(int8_groups(t.in_features)),
         whole_(t.out_features / kColumns),
-        first_row_(group_begin(t.rows, t.row_groups, t.part.row_group_from)),
+        first_row_(row_of(t.part.row_group_from)),
         products_(scratch_) {}
 
   void compute() {
@@ -244,8 +273,15 @@ class Part {
           then = last ? values_at(t_.part.next_panel, 0)
                       : values_at(t_.part.panel_from, first + block.groups);
         }
-        at.width > 1 ? compute_panels<2>(at, block, from, to, seconds, then)
-                     : compute_panels<1>(at, block, from, to, seconds, then);
+        if (at.width > 1) {
+          compute_panels<2>(at, block, from, to, seconds, then);
+          // The next panels may be as wide and have no second terms, or not.
+          if (seconds || next >= t_.part.panel_to || panels_at(next).width == 1)
+            products_.drain<2>();
+        } else {
+          compute_panels<1>(at, block, from, to, seconds, then);
+          products_.drain<1>();
+        }
         panel = next;
       }
     }
@@ -278,53 +314,62 @@ class Part {
     return count;
   }
 
-  // Gives whether there are any.
+  // Gives whether there are any. A worker's parts are mostly of the same rows, one after the other.
   bool gather_seconds(int64_t from, int64_t to, const Block& block) {
-    const Int8Rows& second = t_.x.second;
-    int32_t count = 0;
-    for (int64_t i = 0; i < block.groups; ++i) {
-      const int64_t group = block.first + i;
-      for (int64_t k = from; k < to; ++k) {
-        scratch_.seconds_begin[k - from][i] = count;
-        const int64_t first = row_of(k);
-        const int64_t at = first * groups_ + group * (row_of(k + 1) - first);
-        uint32_t rows = t_.x.rows_with_second[k * groups_ + group];
-        for (; rows != 0; rows &= rows - 1) {
-          const int64_t from_row = at + std::countr_zero(rows);
-          hwy::CopyBytes<kInt8RowBytes>(second.values + from_row * kInt8RowBytes,
-                                        scratch_.second_values + count * kInt8RowBytes);
-          scratch_.second_scales[count++] = second.scales[from_row];
+    auto& of = scratch_.gathered;
+    if (of.call != t_.call || of.from != from || of.to != to || of.first_input != block.first) {
+      of = {t_.call, from, to, block.first};
+      int32_t count = 0;
+      for (int64_t i = 0; i < block.groups; ++i) {
+        for (int64_t k = from; k < to; ++k) {
+          scratch_.seconds_begin[k - from][i] = count;
+          const uint32_t rows = t_.x.rows_with_second[k * groups_ + block.first + i];
+          if (rows != 0) count = gather_rows(k, block.first + i, rows, count);
         }
+        scratch_.seconds_end[i] = count;
       }
-      scratch_.seconds_end[i] = count;
     }
-    return count > 0;
+    return scratch_.seconds_end[block.groups - 1] > 0;
+  }
+
+  // Those of a group of rows and of inputs, behind `count` others. Gives how many there are then.
+  int32_t gather_rows(int64_t row_group, int64_t group, uint32_t rows, int32_t count) {
+    const Int8Rows& second = t_.x.second;
+    const int64_t first = row_of(row_group);
+    const int64_t at = first * groups_ + group * (row_of(row_group + 1) - first);
+    for (; rows != 0; rows &= rows - 1) {
+      const int64_t from = at + std::countr_zero(rows);
+      hwy::CopyBytes<kInt8RowBytes>(second.values + from * kInt8RowBytes,
+                                    scratch_.second_values + count * kInt8RowBytes);
+      scratch_.second_scales[count++] = second.scales[from];
+    }
+    return count;
   }
 
   // `then`: the weights that follow.
   template <int kWide>
   void compute_panels(const Panels& at, const Block& block, int64_t from, int64_t to, bool seconds,
                       const uint8_t* then) {
-    Pass p{};
-    p.groups = block.groups;
+    Pass panels{};
+    panels.groups = block.groups;
     const int64_t passes = (to - from + kRowGroups - 1) / kRowGroups;
     const bool alone = passes == 1;  // no other pass reads these panels
-    p.ahead_lines = (kGroupLines + passes - 1) / passes;
+    panels.ahead_lines = (kGroupLines + passes - 1) / passes;
     const bool last_block = block.first + block.groups == groups_;
-    p.ahead_turn = alone ? (block.groups > kAheadGroups ? block.groups - kAheadGroups : 0) : -1;
+    panels.ahead_turn = alone ? std::max<int64_t>(0, block.groups - kAheadGroups) : -1;
     for (int64_t j = 0; j < kWide; ++j) {
       const int64_t panel = at.first + j * at.apart;
-      p.values[j] = values_at(panel, block.first);
-      p.scales[j] = t_.scales + (panel * groups_ + block.first) * kColumns;
-      p.ahead_then[j] = then + j * at.apart * groups_ * kGroupBytes;
-      p.to.bias[j] = last_block && t_.bias != nullptr ? t_.bias + panel * kColumns : nullptr;
+      panels.values[j] = values_at(panel, block.first);
+      panels.scales[j] = t_.scales + (panel * groups_ + block.first) * kColumns;
+      panels.ahead_then[j] = then + j * at.apart * groups_ * kGroupBytes;
+      panels.to.bias[j] = last_block && t_.bias != nullptr ? t_.bias + panel * kColumns : nullptr;
     }
-    p.to.first_block = block.first == 0;
-    p.to.last_block = last_block;
-    p.to.gated = t_.half > 0;
-    p.to.stream = t_.stream && at.first != whole_;
-    if (seconds) products_.multiply_seconds<kWide>(p);
+    panels.to.gated = last_block && t_.half > 0;
+    panels.to.stream = last_block && t_.stream && at.first != whole_;
+    if (seconds) products_.multiply_seconds<kWide>(panels);
     for (int64_t pass = 0; pass < passes; ++pass) {
+      Pass& p = products_.next_pass();
+      p = panels;
       const int64_t first = from + pass * kRowGroups;
       const int64_t used = to - first < kRowGroups ? to - first : kRowGroups;
       for (int64_t i = 0; i < used; ++i)
@@ -334,7 +379,7 @@ class Part {
         p.ahead[j] = alone ? p.values[j] + kAheadGroups * kGroupBytes
                            : p.ahead_then[j] + line * amx::kRowBytes;
       }
-      used > 1 ? products_.multiply<2, kWide>(p) : products_.multiply<1, kWide>(p);
+      used > 1 ? products_.multiply<2, kWide>() : products_.multiply<1, kWide>();
     }
   }
 
@@ -350,20 +395,25 @@ class Part {
     x.with_second = t_.x.rows_with_second + row_group * groups_ + block.first;
     x.seconds_begin = scratch_.seconds_begin[row_group - from];
     x.totals = totals;
-    to.out_stride = t_.out_stride;
+    const bool first_block = block.first == 0;
+    const bool last_block = block.first + block.groups == groups_;
+    int64_t stride = t_.out_stride;
+    float* out = t_.out + row * stride + at.first * kColumns;
     if (at.first == whole_) {
-      x.out = t_.ragged + (row - first_row_) * kColumns;
-      to.out_stride = kColumns;
-    } else {
-      x.out = t_.out + row * t_.out_stride + at.first * kColumns;
+      stride = kColumns;
+      out = t_.ragged + (row - first_row_) * kColumns;
     }
-    x.before = x.out;
-    to.before_stride = to.out_stride;
+    float* between = out;
+    int64_t between_stride = stride;
     if (t_.half > 0) {
-      to.before_stride = kAmxInt8PartPanels * kTotalStride;
-      x.before = scratch_.blocks + (row - first_row_) * to.before_stride +
-                 (at.first - t_.part.panel_from) * kTotalStride;
+      between_stride = kAmxInt8PartPanels * kTotalStride;
+      between = scratch_.blocks + (row - first_row_) * between_stride +
+                (at.first - t_.part.panel_from) * kTotalStride;
     }
+    x.begin = first_block ? kZeros : between;
+    to.begin_stride = first_block ? 0 : between_stride;
+    x.end = last_block ? out : between;
+    to.end_stride = last_block ? stride : between_stride;
     return x;
   }
 
@@ -398,8 +448,8 @@ HWY_AFTER_NAMESPACE();
 namespace block_attention {
 
 Int8Kernels amx_int8_kernels() {
-  return {Int8Dot::kAmx, amx::kTileRows, &N_AVX3::amx_int8_tile_panels, &N_AVX3::amx_int8_tile,
-          true};
+  return {Int8Dot::kAmx,          amx::kTileRows, &N_AVX3::amx_int8_tile_panels,
+          &N_AVX3::amx_int8_tile, true,           N_AVX3::kRowGroups};
 }
 
 }  // namespace block_attention

@@ -15,7 +15,7 @@ inline constexpr int64_t kAmxInt8Panels = 2;
 // activations stay in the second-level cache.
 inline constexpr int64_t kAmxInt8BlockGroups = 32;
 // Groups of rows of a part.
-inline constexpr int64_t kAmxInt8PartRowGroups = 12;
+inline constexpr int64_t kAmxInt8PartRowGroups = 16;
 // Panels of a part, of either half.
 inline constexpr int64_t kAmxInt8PartPanels = 8;
 
@@ -25,6 +25,14 @@ inline constexpr int64_t kAmxInt8PartPanels = 8;
 inline constexpr int64_t kAmxSeconds = 3 * kInt8MostRows * kAmxInt8BlockGroups;
 
 struct AmxInt8Scratch {
+  // Which second terms these are: of what call (Int8Tile::call), of which groups of rows, and of
+  // the block of inputs that begins with which group.
+  struct {
+    uint64_t call = 0;
+    int64_t from = 0;
+    int64_t to = 0;
+    int64_t first_input = 0;
+  } gathered;
   // As activations are kept. Whole tiles are loaded and stored, whatever lies behind the last row.
   alignas(64) char second_values[(kAmxSeconds + kInt8MostRows) * kInt8RowBytes];
   float second_scales[kAmxSeconds];

@@ -40,109 +40,27 @@ struct PassRows {
   const uint16_t* with_second;   // of each group of inputs
   const int32_t* seconds_begin;  // where those of each group of inputs begin
   float* totals;                 // [16][kTotalStride]
-  float* before;                 // totals of the blocks before, rows before_stride apart
-  float* out;
+  const float* begin;            // what they begin with
+  float* end;                    // where they go
 };
 
 // Where the totals of a pass come from and go.
 struct Destination {
-  int64_t before_stride;
-  int64_t out_stride;
-  bool first_block;
-  bool last_block;
-  const float* bias[kPanels];  // of the last block
+  int64_t begin_stride;
+  int64_t end_stride;
+  const float* bias[kPanels];
   bool gated;
   bool stream;  // past the caches
 };
 
 // The first terms of a group of rows and of inputs, times one or two panels.
 struct Product {
-  const float* input_scales;  // of the rows
+  const PassRows* x;  // null where there is none
+  const Destination* to;
   const uint16_t* weight_scales[kPanels];
-  float* totals;
-  int64_t rows;
-  // Rows that have a second term, and where the first of them lies.
-  uint32_t with_second;
-  int64_t second;
+  int64_t group;
+  bool last;
 };
-
-// Adds sums of a product to their totals, row by row.
-template <int kWide>
-class Adding {
- public:
-  HWY_INLINE Adding(const Product& product, const int32_t* sums)
-      : product_(product),
-        sums_(sums),
-        input_scales_(product.input_scales),
-        totals_(product.totals),
-        rows_(product.rows) {
-    const D d;
-    const hn::Rebind<hwy::bfloat16_t, D> halves;
-    for (int j = 0; j < kWide && rows_ > 0; ++j) {
-      scales_[j] = hn::PromoteTo(
-          d, hn::LoadU(halves, reinterpret_cast<const hwy::bfloat16_t*>(product.weight_scales[j])));
-    }
-  }
-
-  HWY_INLINE void add(int64_t rows) {
-    const D d;
-    const DI di;
-    rows = rows < rows_ ? rows : rows_;
-    rows_ -= rows;
-    for (; rows > 0; --rows) {
-      const V scale = hn::Set(d, *input_scales_++);
-      HWY_UNROLL(2)
-      for (int j = 0; j < kWide; ++j) {
-        const V sum = hn::Mul(hn::ConvertTo(d, hn::Load(di, sums_ + j * kTileSums)), scale);
-        float* total = totals_ + j * kColumns;
-        hn::Store(hn::MulAdd(sum, scales_[j], hn::Load(d, total)), d, total);
-      }
-      sums_ += kColumns;
-      totals_ += kTotalStride;
-    }
-  }
-
-  // Behind all rows.
-  HWY_INLINE void add_seconds(const AmxInt8Scratch& scratch) const {
-    const D d;
-    const DI di;
-    int64_t at = product_.second;
-    for (uint32_t rows = product_.with_second; rows != 0; rows &= rows - 1) {
-      const int32_t* sums = scratch.second_sums + at * kTotalStride;
-      const V scale = hn::Set(d, scratch.second_scales[at]);
-      HWY_UNROLL(2)
-      for (int j = 0; j < kWide; ++j) {
-        float* total = product_.totals + std::countr_zero(rows) * kTotalStride + j * kColumns;
-        const V sum = hn::Mul(hn::ConvertTo(d, hn::Load(di, sums + j * kColumns)), scale);
-        hn::Store(hn::MulAdd(sum, scales_[j], hn::Load(d, total)), d, total);
-      }
-      ++at;
-    }
-  }
-
- private:
-  const Product& product_;
-  const int32_t* HWY_RESTRICT sums_;
-  const float* HWY_RESTRICT input_scales_;
-  float* HWY_RESTRICT totals_;
-  int64_t rows_;
-  V scales_[kWide];
-};
-
-// Zero, or what the blocks of inputs before left.
-template <int kWide>
-void begin_totals(const PassRows& x, const Destination& to) {
-  const D d;
-  for (int64_t row = 0; row < x.rows; ++row) {
-    HWY_UNROLL(2)
-    for (int j = 0; j < kWide; ++j) {
-      const int64_t column = j * kColumns;
-      hn::Store(
-          to.first_block ? hn::Zero(d) : hn::LoadU(d, x.before + row * to.before_stride + column),
-          d, x.totals + row * kTotalStride + column);
-    }
-  }
-}
 
 // To the output, through SwiGLU where it is gated, or behind a block of inputs that is not the last
 // to where the next one begins.
@@ -155,23 +73,109 @@ void send_totals(const PassRows& x, const Destination& to) {
     // Adding +0 where there is no bias, as the vector kernel does.
     bias[j] = to.bias[j] != nullptr ? hn::LoadU(d, to.bias[j]) : hn::Zero(d);
   }
-  const auto send = [&](V values, float* out) HWY_ATTR {
-    to.stream ? hn::Stream(values, d, out) : hn::StoreU(values, d, out);
+  const auto send = [&](V values, float* end) HWY_ATTR {
+    to.stream ? hn::Stream(values, d, end) : hn::StoreU(values, d, end);
   };
   for (int64_t row = 0; row < x.rows; ++row) {
     V values[kWide];
     HWY_UNROLL(2)
     for (int j = 0; j < kWide; ++j)
       values[j] = hn::Add(hn::Load(d, x.totals + row * kTotalStride + j * kColumns), bias[j]);
-    float* out = to.last_block ? x.out + row * to.out_stride : x.before + row * to.before_stride;
-    if (to.last_block && to.gated) {
-      send(gated(d, values[0], values[kWide - 1]), out);
+    float* end = x.end + row * to.end_stride;
+    if (to.gated) {
+      send(gated(d, values[0], values[kWide - 1]), end);
     } else {
       HWY_UNROLL(2)
-      for (int j = 0; j < kWide; ++j) send(values[j], out + j * kColumns);
+      for (int j = 0; j < kWide; ++j) send(values[j], end + j * kColumns);
     }
   }
 }
+
+// Adds sums of a product to their totals, row by row. kMiddle: it is there, and neither the first
+// nor the last of its totals.
+template <int kWide, bool kMiddle>
+class Adding {
+ public:
+  HWY_INLINE Adding(const Product& product, const int32_t* sums) : product_(product), sums_(sums) {
+    if (!kMiddle && product.x == nullptr) return;
+    const PassRows& x = *product.x;
+    rows_ = x.rows;
+    input_scales_ = x.scales + product.group * x.rows;
+    totals_ = x.totals;
+    if (!kMiddle) {
+      from_ = product.group == 0 ? x.begin : x.totals;
+      from_stride_ = product.group == 0 ? product.to->begin_stride : kTotalStride;
+    }
+    const D d;
+    const hn::Rebind<hwy::bfloat16_t, D> halves;
+    for (int j = 0; j < kWide; ++j) {
+      scales_[j] = hn::PromoteTo(
+          d, hn::LoadU(halves, reinterpret_cast<const hwy::bfloat16_t*>(product.weight_scales[j])));
+    }
+  }
+
+  template <int64_t kRows>
+  HWY_INLINE void add() {
+    if (rows_ >= kRows) {
+      HWY_UNROLL(16)
+      for (int64_t row = 0; row < kRows; ++row) add_row();
+      rows_ -= kRows;
+    } else {
+      for (; rows_ > 0; --rows_) add_row();
+    }
+  }
+
+  // Behind all rows.
+  HWY_INLINE void finish(const AmxInt8Scratch& scratch) const {
+    if (!kMiddle && product_.x == nullptr) return;
+    add_seconds(scratch);
+    if (!kMiddle && product_.last) send_totals<kWide>(*product_.x, *product_.to);
+  }
+
+ private:
+  HWY_INLINE void add_row() {
+    const D d;
+    const DI di;
+    const V scale = hn::Set(d, *input_scales_++);
+    HWY_UNROLL(2)
+    for (int j = 0; j < kWide; ++j) {
+      const V sum = hn::Mul(hn::ConvertTo(d, hn::Load(di, sums_ + j * kTileSums)), scale);
+      float* total = totals_ + j * kColumns;
+      const V before = kMiddle ? hn::Load(d, total) : hn::LoadU(d, from_ + j * kColumns);
+      hn::Store(hn::MulAdd(sum, scales_[j], before), d, total);
+    }
+    sums_ += kColumns;
+    totals_ += kTotalStride;
+    if (!kMiddle) from_ += from_stride_;
+  }
+
+  HWY_INLINE void add_seconds(const AmxInt8Scratch& scratch) const {
+    const D d;
+    const DI di;
+    const PassRows& x = *product_.x;
+    int64_t at = x.seconds_begin[product_.group];
+    for (uint32_t rows = x.with_second[product_.group]; rows != 0; rows &= rows - 1) {
+      const int32_t* sums = scratch.second_sums + at * kTotalStride;
+      const V scale = hn::Set(d, scratch.second_scales[at]);
+      HWY_UNROLL(2)
+      for (int j = 0; j < kWide; ++j) {
+        float* total = x.totals + std::countr_zero(rows) * kTotalStride + j * kColumns;
+        const V sum = hn::Mul(hn::ConvertTo(d, hn::Load(di, sums + j * kColumns)), scale);
+        hn::Store(hn::MulAdd(sum, scales_[j], hn::Load(d, total)), d, total);
+      }
+      ++at;
+    }
+  }
+
+  const Product& product_;
+  int64_t rows_ = 0;
+  const int32_t* HWY_RESTRICT sums_;
+  const float* HWY_RESTRICT input_scales_ = nullptr;
+  const float* from_ = nullptr;
+  int64_t from_stride_ = 0;
+  float* totals_ = nullptr;
+  V scales_[kWide];
+};
 
 }  // namespace
 }  // namespace block_attention::HWY_NAMESPACE

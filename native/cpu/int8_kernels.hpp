@@ -18,6 +18,7 @@ struct Int8Tile {
   // Activations, quantised group of rows by group of rows (row_groups.hpp), one behind the other;
   // of rows_with_second one for each group of rows and of inputs.
   Int8Terms x;
+  uint64_t call;  // another one for other activations; never 0
   int64_t rows;
   int64_t row_groups;
 
@@ -57,6 +58,8 @@ struct Int8Kernels {
   void (*tile)(const Int8Tile& tile);
   // Whether `tile` takes a weight [gate; up], and can stream.
   bool gates = false;
+  // Groups of rows that are computed together: parts that have whole runs of them are faster.
+  int64_t groups_at_once = 1;
 };
 
 // For `rows` rows, over weights that are packed for `dot`; whatever the rows, an element has the

@@ -14,11 +14,12 @@ namespace {
 // Rows whose activations stay in a second-level cache while panels pass by, and rows that are
 // quantised at once, which bounds the scratch memory; weights are read again for the next.
 constexpr int64_t kBlockRows = 192;
-constexpr int64_t kPassRows = 4 * kBlockRows;
-static_assert(kBlockRows <= kInt8RaggedRows);
+constexpr int64_t kAmxBlockRows = kAmxInt8PartRowGroups * kInt8MostRows;
+constexpr int64_t kPassRows = 3 * kAmxBlockRows;
+static_assert(kPassRows % kBlockRows == 0);
+static_assert(kBlockRows <= kInt8RaggedRows && kAmxBlockRows <= kInt8RaggedRows);
 constexpr int64_t kPanelsPerTask = 8;
-static_assert(kBlockRows <= kAmxInt8PartRowGroups * kInt8MostRows &&
-              kPanelsPerTask <= kAmxInt8PartPanels);
+static_assert(kPanelsPerTask <= kAmxInt8PartPanels);
 constexpr int64_t kTasksPerThread = 8;
 // Groups of values that are worth waking a worker for.
 constexpr int64_t kGroupsPerTask = 256;
@@ -46,6 +47,7 @@ Int8LinearOp::Int8LinearOp(ThreadPool& pool, Isa isa, Int8Dot dot)
           allocate_host_memory(static_cast<size_t>(pool.threads() * kGateFloats) * sizeof(float))) {
   if (dot != Int8Dot::kAmx) return;
   amx_ = allocate_host_memory(static_cast<size_t>(pool.threads()) * sizeof(AmxInt8Scratch));
+  for (int i = 0; i < pool.threads(); ++i) amx_scratch(i)->gathered = {};
 }
 
 void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& out,
@@ -70,6 +72,7 @@ void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor* 
   tile.in_features = weight.in_features();
   tile.out_features = weight.out_features();
   for (int64_t row = 0; row < x.rows; row += kPassRows) {
+    tile.call = ++calls_;
     tile.rows = std::min(kPassRows, x.rows - row);
     const Int8Kernels kernels = int8_kernels(isa_, dot_, tile.rows);
     tile.row_groups = ceil_div(tile.rows, kernels.group_rows);
@@ -131,6 +134,10 @@ void Int8LinearOp::quantize(const Tensor& x, const Int8Kernels& kernels, const I
   });
 }
 
+AmxInt8Scratch* Int8LinearOp::amx_scratch(int worker) const {
+  return static_cast<AmxInt8Scratch*>(amx_.data()) + worker;
+}
+
 NextReads Int8LinearOp::reads(const PackedInt8& weight, int64_t rows) const {
   if (rows != 1) return {};
   const int64_t panels = panels_of(weight.out_features());
@@ -147,16 +154,20 @@ int64_t Int8LinearOp::panels_per_task(int64_t panels, int64_t blocks, int64_t st
 
 void Int8LinearOp::run_tiles(const Int8Kernels& kernels, const Int8Tile& whole, const Gate* gate,
                              const NextReads& next) {
-  const int64_t blocks = ceil_div(whole.row_groups, kBlockRows / kernels.group_rows);
+  const int64_t block_rows = kernels.inputs == Int8Dot::kAmx ? kAmxBlockRows : kBlockRows;
+  const int64_t blocks = ceil_div(whole.row_groups, block_rows / kernels.group_rows);
+  const int64_t together = kernels.groups_at_once;
   const bool gates = gate != nullptr || whole.half > 0;
   const int64_t panels = panels_of(whole.out_features) / (gates ? 2 : 1);
   float* ragged = static_cast<float*>(ragged_.data());
   float* gate_scratch = static_cast<float*>(gate_scratch_.data());
-  const auto run_part = [&](const TilePart& part, int worker) {
+  const auto run_part = [&](TilePart part, int worker) {
+    part.row_group_from *= together;
+    part.row_group_to = std::min(whole.row_groups, part.row_group_to * together);
     Int8Tile tile = whole;
     tile.part = part;
     tile.ragged = ragged + worker * kRaggedFloats;
-    if (amx_.data() != nullptr) tile.amx = static_cast<AmxInt8Scratch*>(amx_.data()) + worker;
+    if (amx_.data() != nullptr) tile.amx = amx_scratch(worker);
     if (gate == nullptr) return kernels.tile(tile);
     const int64_t first = group_begin(whole.rows, whole.row_groups, part.row_group_from);
     const int64_t end = group_begin(whole.rows, whole.row_groups, part.row_group_to);
@@ -173,7 +184,7 @@ void Int8LinearOp::run_tiles(const Int8Kernels& kernels, const Int8Tile& whole, 
                   gate->out.f32() + first * gate->out.stride + part.panel_from * kPanelColumns,
                   gate->out.stride, product);
   };
-  for_each_tile_part(pool_, whole.row_groups, blocks, panels,
+  for_each_tile_part(pool_, ceil_div(whole.row_groups, together), blocks, panels,
                      panels_per_task(panels, blocks, kernels.tile_panels(whole.rows)), run_part,
                      next);
 }

@@ -44,6 +44,7 @@ class Int8LinearOp {
   // Shares out panels x row blocks over the pool.
   void run_tiles(const Int8Kernels& kernels, const Int8Tile& whole, const Gate* gate,
                  const NextReads& next);
+  AmxInt8Scratch* amx_scratch(int worker) const;
   // Panels of a task where `step` are computed at once.
   int64_t panels_per_task(int64_t panels, int64_t blocks, int64_t step) const;
 
@@ -53,6 +54,7 @@ class Int8LinearOp {
   Buffer ragged_;
   Buffer gate_scratch_;
   Buffer amx_;  // AmxInt8Scratch for each thread
+  uint64_t calls_ = 0;
   Buffer values_;
   Buffer scales_;
   Buffer rows_with_second_;
