@@ -45,6 +45,7 @@ HWY_ALIGN constexpr float kZeros[kTotalStride] = {};
 // One or two groups of rows, of a block of inputs, times one or two panels.
 struct Pass {
   int64_t groups;  // of the block
+  int64_t rows_at_once;  // that leave behind a product, so that all have left when the next pass ends
   const uint8_t* values[kPanels];
   const uint16_t* scales[kPanels];
   PassRows x[kRowGroups];
@@ -185,8 +186,10 @@ class Products {
       multiply_half<kSlot, kWide>();
       adding.template add<kRowsAtOnce>();
     }
-    adding.finish(scratch_);
+    adding.add_seconds(scratch_);
     Product& product = products_[kSlot];
+    if (!kMiddle && product.last) leaving_[kSlot] = {product.x, product.to, 0};
+    leaving_[kSlot].template send<kWide>(p.rows_at_once);
     product.x = &x;
     product.to = &p.to;
     for (int j = 0; j < kWide; ++j) product.weight_scales[j] = p.scales[j] + group * kColumns;
@@ -202,7 +205,11 @@ class Products {
     for (int slot : {kFirst, 1 - kFirst}) {
       Adding<kWide, false> adding(products_[slot], sums_[slot][0]);
       adding.template add<amx::kTileRows>();
-      adding.finish(scratch_);
+      adding.add_seconds(scratch_);
+      const Product& product = products_[slot];
+      leaving_[slot].template send<kWide>(amx::kTileRows);
+      if (product.last) leaving_[slot] = {product.x, product.to, 0};
+      leaving_[slot].template send<kWide>(amx::kTileRows);
       products_[slot] = {};
     }
   }
@@ -216,6 +223,7 @@ class Products {
   AmxInt8Scratch& scratch_;
   HWY_ALIGN int32_t sums_[kSlots][kPanels][kTileSums];
   Product products_[kSlots] = {};
+  Leaving leaving_[kSlots] = {};
   // Products on their way are of the pass itself or of one of the two before.
   static constexpr int kPasses = 3;
   Pass passes_[kPasses];
@@ -352,6 +360,7 @@ class Part {
                       const uint8_t* then) {
     Pass panels{};
     panels.groups = block.groups;
+    panels.rows_at_once = t_.half > 0 ? (amx::kTileRows + block.groups - 1) / block.groups : amx::kTileRows;
     const int64_t passes = (to - from + kRowGroups - 1) / kRowGroups;
     const bool alone = passes == 1;  // no other pass reads these panels
     panels.ahead_lines = (kGroupLines + passes - 1) / passes;
@@ -370,10 +379,11 @@ class Part {
     for (int64_t pass = 0; pass < passes; ++pass) {
       Pass& p = products_.next_pass();
       p = panels;
+      turn_ = 1 - turn_;
       const int64_t first = from + pass * kRowGroups;
       const int64_t used = to - first < kRowGroups ? to - first : kRowGroups;
       for (int64_t i = 0; i < used; ++i)
-        p.x[i] = rows_of(first + i, totals_[i], from, block, at, p.to);
+        p.x[i] = rows_of(first + i, totals_[turn_][i], from, block, at, p.to);
       const int64_t line = pass * p.ahead_lines * block.groups;
       for (int64_t j = 0; j < kWide; ++j) {
         p.ahead[j] = alone ? p.values[j] + kAheadGroups * kGroupBytes
@@ -427,7 +437,9 @@ class Part {
   const int64_t groups_;
   const int64_t whole_;
   const int64_t first_row_;
-  HWY_ALIGN float totals_[kRowGroups][amx::kTileRows * kTotalStride];
+  // Those of a pass leave during the next one.
+  int turn_ = 0;
+  HWY_ALIGN float totals_[2][kRowGroups][amx::kTileRows * kTotalStride];
   Products products_;
 };
 

@@ -65,7 +65,7 @@ struct Product {
 // To the output, through SwiGLU where it is gated, or behind a block of inputs that is not the last
 // to where the next one begins.
 template <int kWide>
-void send_totals(const PassRows& x, const Destination& to) {
+HWY_INLINE void send_totals(const PassRows& x, const Destination& to, int64_t first, int64_t last) {
   const D d;
   V bias[kWide];
   HWY_UNROLL(2)
@@ -76,7 +76,7 @@ void send_totals(const PassRows& x, const Destination& to) {
   const auto send = [&](V values, float* end) HWY_ATTR {
     to.stream ? hn::Stream(values, d, end) : hn::StoreU(values, d, end);
   };
-  for (int64_t row = 0; row < x.rows; ++row) {
+  for (int64_t row = first; row < last; ++row) {
     V values[kWide];
     HWY_UNROLL(2)
     for (int j = 0; j < kWide; ++j)
@@ -125,11 +125,25 @@ class Adding {
     }
   }
 
+
   // Behind all rows.
-  HWY_INLINE void finish(const AmxInt8Scratch& scratch) const {
+  HWY_INLINE void add_seconds(const AmxInt8Scratch& scratch) const {
     if (!kMiddle && product_.x == nullptr) return;
-    add_seconds(scratch);
-    if (!kMiddle && product_.last) send_totals<kWide>(*product_.x, *product_.to);
+    const D d;
+    const DI di;
+    const PassRows& x = *product_.x;
+    int64_t at = x.seconds_begin[product_.group];
+    for (uint32_t rows = x.with_second[product_.group]; rows != 0; rows &= rows - 1) {
+      const int32_t* sums = scratch.second_sums + at * kTotalStride;
+      const V scale = hn::Set(d, scratch.second_scales[at]);
+      HWY_UNROLL(2)
+      for (int j = 0; j < kWide; ++j) {
+        float* total = x.totals + std::countr_zero(rows) * kTotalStride + j * kColumns;
+        const V sum = hn::Mul(hn::ConvertTo(d, hn::Load(di, sums + j * kColumns)), scale);
+        hn::Store(hn::MulAdd(sum, scales_[j], hn::Load(d, total)), d, total);
+      }
+      ++at;
+    }
   }
 
  private:
@@ -149,24 +163,6 @@ class Adding {
     if (!kMiddle) from_ += from_stride_;
   }
 
-  HWY_INLINE void add_seconds(const AmxInt8Scratch& scratch) const {
-    const D d;
-    const DI di;
-    const PassRows& x = *product_.x;
-    int64_t at = x.seconds_begin[product_.group];
-    for (uint32_t rows = x.with_second[product_.group]; rows != 0; rows &= rows - 1) {
-      const int32_t* sums = scratch.second_sums + at * kTotalStride;
-      const V scale = hn::Set(d, scratch.second_scales[at]);
-      HWY_UNROLL(2)
-      for (int j = 0; j < kWide; ++j) {
-        float* total = x.totals + std::countr_zero(rows) * kTotalStride + j * kColumns;
-        const V sum = hn::Mul(hn::ConvertTo(d, hn::Load(di, sums + j * kColumns)), scale);
-        hn::Store(hn::MulAdd(sum, scales_[j], hn::Load(d, total)), d, total);
-      }
-      ++at;
-    }
-  }
-
   const Product& product_;
   int64_t rows_ = 0;
   const int32_t* HWY_RESTRICT sums_;
@@ -175,6 +171,22 @@ class Adding {
   int64_t from_stride_ = 0;
   float* totals_ = nullptr;
   V scales_[kWide];
+};
+
+// Totals on their way to the output, a few rows behind every product that follows.
+struct Leaving {
+  const PassRows* x;  // null where there are none
+  const Destination* to;
+  int64_t row;
+
+  template <int kWide>
+  HWY_INLINE void send(int64_t rows) {
+    if (x == nullptr) return;
+    const int64_t last = row + rows < x->rows ? row + rows : x->rows;
+    send_totals<kWide>(*x, *to, row, last);
+    row = last;
+    if (last == x->rows) x = nullptr;
+  }
 };
 
 }  // namespace
