@@ -22,9 +22,8 @@ void check(const LinearWeight& table, std::span<const int32_t> tokens, const Ten
   }
 }
 
-}  // namespace
-
-void embedding(ThreadPool& pool, const PackedLinear& table, std::span<const int32_t> tokens,
+template <typename Table>
+void read_rows(ThreadPool& pool, const Table& table, std::span<const int32_t> tokens,
                const Tensor& out) {
   check(table, tokens, out);
   pool.run(out.rows, [&](int64_t i, int) {
@@ -32,14 +31,16 @@ void embedding(ThreadPool& pool, const PackedLinear& table, std::span<const int3
   });
 }
 
+}  // namespace
+
+void embedding(ThreadPool& pool, const PackedLinear& table, std::span<const int32_t> tokens,
+               const Tensor& out) {
+  read_rows(pool, table, tokens, out);
+}
+
 void embedding(ThreadPool& pool, const PackedInt8& table, std::span<const int32_t> tokens,
                const Tensor& out) {
-  check(table, tokens, out);
-  pool.run(out.rows, [&](int64_t i, int) {
-    const int64_t token = tokens[static_cast<size_t>(i)];
-    float* row = out.f32() + i * out.stride;
-    for (int64_t k = 0; k < out.cols; ++k) row[k] = table.at(token, k);
-  });
+  read_rows(pool, table, tokens, out);
 }
 
 }  // namespace block_attention

@@ -45,16 +45,22 @@ PackedInt8::PackedInt8(Int8Dot dot, int64_t out_features, int64_t in_features, B
       packed_(std::move(packed)),
       bias_(std::move(bias)) {}
 
-float PackedInt8::at(int64_t feature, int64_t input) const {
+void PackedInt8::read_row(int64_t feature, float* out) const {
   const int64_t panel = feature / kPanelColumns;
   const int64_t column = feature % kPanelColumns;
   const int64_t groups = int8_groups(in_features_);
   const int64_t width = dot_inputs(dot_);
-  const int8_t value = static_cast<int8_t>(
-      values()[panel * groups * kInt8Group * kPanelColumns + input / width * width * kPanelColumns +
-               column * width + input % width]);
-  const uint16_t scale = scales()[(panel * groups + input / kInt8Group) * kPanelColumns + column];
-  return static_cast<float>(value) * bf16_to_f32(scale);
+  const auto* from = reinterpret_cast<const int8_t*>(values()) +
+                     panel * groups * kInt8Group * kPanelColumns + column * width;
+  const uint16_t* scale = scales() + panel * groups * kPanelColumns + column;
+  for (int64_t group = 0; group < groups; ++group, scale += kPanelColumns) {
+    const float step = bf16_to_f32(*scale);
+    const int64_t end = std::min((group + 1) * kInt8Group, in_features_);
+    for (int64_t k = group * kInt8Group; k < end; k += width, from += width * kPanelColumns) {
+      const int64_t count = std::min(width, end - k);
+      for (int64_t i = 0; i < count; ++i) out[k + i] = static_cast<float>(from[i]) * step;
+    }
+  }
 }
 
 std::unique_ptr<PackedInt8> pack_int8(ThreadPool& pool, Isa isa, Int8Dot dot,

@@ -58,8 +58,8 @@ class PackedInt8 final : public LinearWeight {
   // nullptr without a bias.
   const float* bias() const { return static_cast<const float*>(bias_.data()); }
 
-  // One weight: what the products take it for.
-  float at(int64_t feature, int64_t input) const;
+  // The weights of one feature: what products take them for.
+  void read_row(int64_t feature, float* out) const;
 
  private:
   Int8Dot dot_;

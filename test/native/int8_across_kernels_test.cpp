@@ -142,10 +142,8 @@ TEST(Int8AcrossKernels, SameWeightsSameBits) {
   std::vector<float> fused;
   for (const Kernel& kernel : kernels()) {
     const auto weight = pack_int8(pool, kernel.isa, kernel.dot, source.parts, source.bias);
-    std::vector<float> values;
-    for (int64_t j = 0; j < 141; ++j) {
-      for (int64_t k = 0; k < 1030; ++k) values.push_back(weight->at(j, k));
-    }
+    std::vector<float> values(141 * 1030);
+    for (int64_t j = 0; j < 141; ++j) weight->read_row(j, values.data() + j * 1030);
     if (weights.empty()) weights = values;
     EXPECT_EQ(values, weights) << kernel_name(kernel);
     if (!fuses(kernel.isa)) continue;

@@ -47,6 +47,12 @@ using test::random_values;
 using test::view;
 
 constexpr uint32_t kSeed = 20261125;
+std::vector<float> row_of(const PackedInt8& weight, int64_t feature) {
+  std::vector<float> row(static_cast<size_t>(weight.in_features()));
+  weight.read_row(feature, row.data());
+  return row;
+}
+
 // A group as int8_format.hpp says it, written down plainly.
 struct PlainGroup {
   float scale = 0;
@@ -237,8 +243,10 @@ class Int8Test : public testing::TestWithParam<std::tuple<Kernel, int>> {
         stands_for[static_cast<size_t>(k)] =
             plain[static_cast<size_t>(k / kInt8Group)].at(k % kInt8Group);
       }
-      const LinearSum exact = linear_reference(stands_for.data(), inputs, double{bias},
-                                               [&](int64_t k) { return weight->at(feature, k); });
+      const std::vector<float> weights = row_of(*weight, feature);
+      const LinearSum exact =
+          linear_reference(stands_for.data(), inputs, double{bias},
+                           [&](int64_t k) { return weights[static_cast<size_t>(k)]; });
       ASSERT_LE(std::fabs(double{got} - exact.value),
                 (3 * static_cast<double>(plain.size()) + 4) * 0x1p-24 * exact.size);
     }
@@ -329,7 +337,7 @@ TEST_P(Int8Test, ExtremeValues) {
       const std::vector<float> out = run(*weight, x, rows, inputs);
       for (int64_t e = 0; e < rows * 20; ++e) {
         const int64_t j = e % 20;
-        const double w = weight->at(j, 0);
+        const double w = row_of(*weight, j)[0];
         const double expected = std::fabs(input) < kInt8Smallest ? 0 : 200.0 * w * double{input};
         EXPECT_NEAR(out[static_cast<size_t>(e)], expected, 1e-5 * std::fabs(expected)) << e;
         if (j == 4 || j == 5) {
@@ -389,8 +397,9 @@ TEST_P(Int8Test, OutliersCostNothing) {
   double error = 0;
   double power = 0;
   for (int64_t e = 0; e < 16 * 64; ++e) {
-    const LinearSum exact = linear_reference(x.data() + e / 64 * 256, 256, 0,
-                                             [&](int64_t k) { return weight->at(e % 64, k); });
+    const std::vector<float> row = row_of(*weight, e % 64);
+    const LinearSum exact = linear_reference(
+        x.data() + e / 64 * 256, 256, 0, [&](int64_t k) { return row[static_cast<size_t>(k)]; });
     error += std::pow(double{out[static_cast<size_t>(e)]} - exact.value, 2);
     power += exact.value * exact.value;
   }
@@ -418,12 +427,13 @@ TEST_P(Int8Test, WeightsOfLargeInputsErrLeast) {
   for (int64_t j = 0; j < 48; ++j) {
     const auto plain = plain_weights(
         kInputs, [&](int64_t k) { return source.at(j, k); }, share);
+    const std::vector<float> row = row_of(*weighed, j);
     for (int64_t k = 0; k < kInputs; ++k) {
       const PlainGroup& group = plain[static_cast<size_t>(k / kInt8Group)];
-      ASSERT_EQ(weighed->at(j, k), group.at(k % kInt8Group)) << j << ", " << k;
+      ASSERT_EQ(row[static_cast<size_t>(k)], group.at(k % kInt8Group)) << j << ", " << k;
     }
-    even_error += std::pow(even->at(j, 7) - source.at(j, 7), 2);
-    weighed_error += std::pow(weighed->at(j, 7) - source.at(j, 7), 2);
+    even_error += std::pow(row_of(*even, j)[7] - source.at(j, 7), 2);
+    weighed_error += std::pow(row[7] - source.at(j, 7), 2);
   }
   EXPECT_LT(weighed_error, even_error / 5);
 }
