@@ -45,7 +45,8 @@ HWY_ALIGN constexpr float kZeros[kTotalStride] = {};
 // One or two groups of rows, of a block of inputs, times one or two panels.
 struct Pass {
   int64_t groups;  // of the block
-  int64_t rows_at_once;  // that leave behind a product, so that all have left when the next pass ends
+  int64_t
+      rows_at_once;  // that leave behind a product, so that all have left when the next pass ends
   const uint8_t* values[kPanels];
   const uint16_t* scales[kPanels];
   PassRows x[kRowGroups];
@@ -360,7 +361,8 @@ class Part {
                       const uint8_t* then) {
     Pass panels{};
     panels.groups = block.groups;
-    panels.rows_at_once = t_.half > 0 ? (amx::kTileRows + block.groups - 1) / block.groups : amx::kTileRows;
+    panels.rows_at_once =
+        t_.half > 0 ? (amx::kTileRows + block.groups - 1) / block.groups : amx::kTileRows;
     const int64_t passes = (to - from + kRowGroups - 1) / kRowGroups;
     const bool alone = passes == 1;  // no other pass reads these panels
     panels.ahead_lines = (kGroupLines + passes - 1) / passes;

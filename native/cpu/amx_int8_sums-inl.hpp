@@ -125,7 +125,6 @@ class Adding {
     }
   }
 
-
   // Behind all rows.
   HWY_INLINE void add_seconds(const AmxInt8Scratch& scratch) const {
     if (!kMiddle && product_.x == nullptr) return;

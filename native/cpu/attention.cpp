@@ -131,7 +131,7 @@ void CpuAttention::run(const Tensor& q, const Plan& plan, int32_t layer, const C
     const int32_t index = plan.tasks()[static_cast<size_t>(task)].index;
     return index < folds ? nullptr : &plan.splits()[static_cast<size_t>(index - folds)];
   };
-  pool_.run(tasks, [&](int64_t task, int index) {
+  const auto run_task = [&](int64_t task, int index) {
     const Plan::Task& own = plan.tasks()[static_cast<size_t>(task)];
     Worker& worker = workers_[static_cast<size_t>(index)];
     if (own.index < folds) {
@@ -144,7 +144,8 @@ void CpuAttention::run(const Tensor& q, const Plan& plan, int32_t layer, const C
     const int32_t next_kv_head =
         next == nullptr ? 0 : plan.tasks()[static_cast<size_t>(later)].kv_head;
     split(call, *split_of(task), next, own.kv_head, next_kv_head, worker);
-  });
+  };
+  plan.in_runs() ? pool_.run_in_order(tasks, run_task) : pool_.run(tasks, run_task);
   pool_.run(static_cast<int64_t>(plan.merges().size()) * kv_heads, [&](int64_t task, int index) {
     merge(call, plan.merges()[static_cast<size_t>(task / kv_heads)],
           static_cast<int32_t>(task % kv_heads), workers_[static_cast<size_t>(index)]);

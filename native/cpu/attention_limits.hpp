@@ -32,6 +32,7 @@ inline AttentionPlanLimits attention_limits(int32_t threads, int32_t num_kv_head
       .read_rows = 8,
       .partial_keys = 16,
       .tasks_per_worker = 4,
+      .rows_in_runs = true,
       .folds_by_head = true,
   };
 }

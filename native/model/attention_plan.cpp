@@ -9,6 +9,8 @@
 namespace block_attention {
 namespace {
 
+// Ranges of rows of a run at least, where tasks are arranged in runs.
+constexpr int32_t kRangesPerRun = 2;
 // Numbers of fold tasks that are tried, about.
 constexpr int32_t kTrials = 8;
 // What the busiest worker may have more to do where most kv heads are read once instead of twice.
@@ -56,10 +58,37 @@ void AttentionTasks::build(const Step& step, const AttentionPlanLimits& limits, 
   std::sort(items_.begin(), items_.end(), [](const Item& a, const Item& b) {
     return a.cost != b.cost ? a.cost > b.cost : a.index < b.index;
   });
+  add_tasks();
+}
+
+void AttentionTasks::add_tasks() {
   tasks_.clear();
   for (const Item& item : items_) {
     for (int32_t head = 0; head < item.heads; ++head)
-      tasks_.push_back({item.index, item.first_head + head});
+      tasks_.push_back({item.index, item.first_head + head, item.cost});
+  }
+  // Of few ranges of rows it counts more that they are dealt out evenly.
+  in_runs_ = limits_.rows_in_runs && splits_.empty() &&
+             static_cast<int64_t>(folds_.size()) >= int64_t{kRangesPerRun} * limits_.workers;
+  if (in_runs_) arrange_in_runs();
+}
+
+void AttentionTasks::arrange_in_runs() {
+  const auto row = [&](const Task& task) {
+    const FoldTask& fold = folds_[static_cast<size_t>(task.index)];
+    return sequences_[static_cast<size_t>(fold.sequence)].first_row + fold.first_token;
+  };
+  std::sort(tasks_.begin(), tasks_.end(), [&](const Task& a, const Task& b) {
+    return row(a) != row(b) ? row(a) < row(b) : a.kv_head < b.kv_head;
+  });
+  const auto count = static_cast<int64_t>(tasks_.size());
+  for (int64_t run = 0; run < limits_.workers; ++run) {
+    std::sort(tasks_.begin() + run * count / limits_.workers,
+              tasks_.begin() + (run + 1) * count / limits_.workers,
+              [&](const Task& a, const Task& b) {
+                if (a.cost != b.cost) return a.cost > b.cost;
+                return row(a) != row(b) ? row(a) < row(b) : a.kv_head < b.kv_head;
+              });
   }
 }
 

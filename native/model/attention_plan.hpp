@@ -46,6 +46,9 @@ struct AttentionPlanLimits {
   double partial_keys = 0;
   // Tasks per worker, so that dealing them out by and by ends evenly.
   double tasks_per_worker = 1;
+  // Whether a worker has caches of its own, and makes the rows of a step in runs, as ThreadPool's
+  // run_in_order() deals them out.
+  bool rows_in_runs = false;
   // Whether token ranges may differ between kv heads: with few workers those of most heads need not
   // be cut, and what cuts them reads their keys once more.
   bool folds_by_head = false;
@@ -104,6 +107,7 @@ class AttentionTasks : public AttentionPlan {
   struct Task {
     int32_t index = 0;
     int32_t kv_head = 0;
+    double cost = 0;
   };
 
   void build(const Step& step, const AttentionPlanLimits& limits, Mode mode = Mode::kAuto);
@@ -118,8 +122,11 @@ class AttentionTasks : public AttentionPlan {
   const std::vector<MergeTask>& merges() const { return merges_; }
   // All fold and split tasks, the costliest first.
   const std::vector<Item>& items() const { return items_; }
-  // Those of all kv heads, the costliest first.
+  // Those of all kv heads, the costliest first; with in_runs() the costliest of each run.
   const std::vector<Task>& tasks() const { return tasks_; }
+  // Whether tasks come in runs of as many (but for one), one for each worker: of neighbouring rows,
+  // which are in the worker's caches if it made them. Others help from the end of a run.
+  bool in_runs() const { return in_runs_; }
   int32_t rows() const { return rows_; }
   int64_t partials() const { return partials_; }    // states
   int64_t positions() const { return positions_; }  // rotations are below this
@@ -144,6 +151,8 @@ class AttentionTasks : public AttentionPlan {
   void mark_unbalanced();
   void add_folds(double total);
   void add_splits();
+  void add_tasks();
+  void arrange_in_runs();
   void collect_members(const Sequence& sequence, int32_t index);
   void sort_members();
   double makespan(double spread);
@@ -153,6 +162,7 @@ class AttentionTasks : public AttentionPlan {
   int32_t rows_ = 0;
   int64_t partials_ = 0;
   int64_t positions_ = 0;
+  bool in_runs_ = false;
   std::vector<Sequence> sequences_;
   std::vector<Segment> segments_;
   std::vector<FoldTask> folds_;

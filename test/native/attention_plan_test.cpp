@@ -68,13 +68,19 @@ void expect_complete(const Plan& plan, const AttentionPlanLimits& l) {
   for (size_t i = 1; i < plan.items().size(); ++i) {
     ASSERT_GE(plan.items()[i - 1].cost, plan.items()[i].cost);
   }
-  // A task for each kv head of an item, in the same order.
+  // A task for each kv head of an item, in the same order if they do not come in runs.
+  std::set<std::pair<int32_t, int32_t>> heads_of_items;
+  for (const Plan::Task& task : plan.tasks())
+    ASSERT_TRUE(heads_of_items.insert({task.index, task.kv_head}).second);
   size_t task = 0;
   for (const Plan::Item& item : plan.items()) {
     for (int32_t head = 0; head < item.heads; ++head, ++task) {
       ASSERT_LT(task, plan.tasks().size());
+      ASSERT_TRUE(heads_of_items.contains({item.index, item.first_head + head}));
+      if (plan.in_runs()) continue;
       ASSERT_EQ(plan.tasks()[task].index, item.index);
       ASSERT_EQ(plan.tasks()[task].kv_head, item.first_head + head);
+      ASSERT_EQ(plan.tasks()[task].cost, item.cost);
     }
     if (item.index >= folds) continue;
     const Plan::FoldTask& fold = plan.folds()[static_cast<size_t>(item.index)];
@@ -196,6 +202,47 @@ TEST(AttentionPlanTest, FoldsAPrefillAndKeepsItsWorkersBusy) {
 
 // One task for each of three heads would leave one of two workers idle for a third of the time,
 // three for a ninth.
+// Every worker begins with neighbouring rows, the costliest first.
+TEST(AttentionPlanTest, ArrangesTheTasksOfManyRowsInRuns) {
+  PlanCase c;
+  c.add_sequence({}, 0, 512);
+  c.add_sequence({c.add_block(300)}, 0, 200);
+  const auto workers = int64_t{2};
+  const AttentionPlanLimits l = limits(static_cast<int32_t>(workers), 3, 3);
+  Plan plan;
+  plan.build(c.step(), l);
+  expect_complete(plan, l);
+  ASSERT_TRUE(plan.in_runs());
+  const auto tasks = static_cast<int64_t>(plan.tasks().size());
+  int32_t before = 0;  // the last row of the run before
+  for (int64_t run = 0; run < workers; ++run) {
+    int32_t last = 0;
+    for (int64_t i = run * tasks / workers; i < (run + 1) * tasks / workers; ++i) {
+      const Plan::Task& task = plan.tasks()[static_cast<size_t>(i)];
+      const Plan::FoldTask& fold = plan.folds()[static_cast<size_t>(task.index)];
+      const int32_t row =
+          plan.sequences()[static_cast<size_t>(fold.sequence)].first_row + fold.first_token;
+      EXPECT_GE(row, before);
+      last = std::max(last, row);
+      if (i > run * tasks / workers) {
+        EXPECT_GE(plan.tasks()[static_cast<size_t>(i - 1)].cost, task.cost);
+      }
+    }
+    before = last;
+  }
+  EXPECT_GT(before, 512);
+
+  // A query has few ranges of rows, and single tokens are split.
+  PlanCase few;
+  few.add_sequence({few.add_block(4096)}, 0, 50);
+  plan.build(few.step(), l);
+  EXPECT_FALSE(plan.in_runs());
+  PlanCase decode;
+  decode.add_sequence({decode.add_block(16384)}, 0, 1);
+  plan.build(decode.step(), l);
+  EXPECT_FALSE(plan.in_runs());
+}
+
 TEST(AttentionPlanTest, DividesAFinalBlockSoThatWorkersEndTogether) {
   PlanCase c;
   std::vector<size_t> documents;
