@@ -70,6 +70,44 @@ HWY_INLINE void combine_lanes(const float* lanes, int32_t rows, Combine combine,
   }
 }
 
+#if HWY_TARGET == HWY_SCALAR
+template <class D, class V, typename Combine>
+HWY_INLINE void combine_four(D, V a, V b, V c, V e, Combine, hn::TFromD<D>* results) {
+  const V all[4] = {a, b, c, e};
+  for (int32_t i = 0; i < 4; ++i) results[i] = hn::GetLane(all[i]);
+}
+#else
+// The lanes of a combined, and those of b, two of each: one of a and one of b in turn.
+template <class D, class V, typename Combine>
+HWY_INLINE V combine_in_turn(D d, V a, V b, Combine combine) {
+  return combine(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
+}
+
+// results[i] = all lanes of the i-th vector combined, in an order that the vector width decides.
+template <class D, class V, typename Combine>
+HWY_INLINE void combine_four(D d, V a, V b, V c, V e, Combine combine, hn::TFromD<D>* results) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    const V ac = combine_in_turn(d, a, c, combine);
+    const V be = combine_in_turn(d, b, e, combine);
+    hn::Store(combine_in_turn(d, ac, be, combine), d, results);
+  } else {
+    const V ab = combine(hn::ConcatLowerLower(d, b, a), hn::ConcatUpperUpper(d, b, a));
+    const V ce = combine(hn::ConcatLowerLower(d, e, c), hn::ConcatUpperUpper(d, e, c));
+    // A half of a and c, and one of b and e.
+    const V acbe = combine_in_turn(d, ab, ce, combine);
+    const hn::Half<D> half;
+    const auto abce =
+        combine_in_turn(half, hn::LowerHalf(half, acbe), hn::UpperHalf(half, acbe), combine);
+    if constexpr (hn::MaxLanes(half) == 4) {
+      hn::Store(abce, half, results);
+    } else {
+      const hn::Half<decltype(half)> four;
+      hn::Store(combine(hn::LowerHalf(four, abce), hn::UpperHalf(four, abce)), four, results);
+    }
+  }
+}
+#endif
+
 }  // namespace
 }  // namespace block_attention::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

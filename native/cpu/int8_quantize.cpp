@@ -5,12 +5,11 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
+#include "cpu/int8_activations-inl.hpp"
+
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-using D = hn::CappedTag<float, 16>;
-using DI = hn::RebindToSigned<D>;
 
 HWY_INLINE float float_of(uint32_t bits) {
   float value;
@@ -18,33 +17,11 @@ HWY_INLINE float float_of(uint32_t bits) {
   return value;
 }
 
-constexpr uint32_t kInfinity = 0x7f800000u;
-constexpr uint32_t kNaN = 0x7fc00000u;
-
-// The bits of the greatest magnitude: as integers they are ordered as the numbers are, NaN above
-// all.
-HWY_INLINE uint32_t greatest(const float* group) {
-  const D d;
-  const DI di;
-  auto most = hn::Zero(di);
-  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(d)))
-    most = hn::Max(most, hn::BitCast(di, hn::Abs(hn::Load(d, group + i))));
-  return static_cast<uint32_t>(hn::GetLane(hn::MaxOfLanes(di, most)));
-}
-
-// Added to a float of less magnitude than 2^22 it leaves the nearest integer, halves to even, in
-// the last bits: faster than conversions, which have to mind numbers that are too large.
-constexpr float kRounder = 0x1.8p23f;
-
 HWY_INLINE void round_group(const float* group, float inverse, int32_t* values) {
   const D d;
-  const DI di;
   const auto factor = hn::Set(d, inverse);
-  const auto rounder = hn::Set(d, kRounder);
-  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(d))) {
-    const auto rounded = hn::Add(hn::Mul(hn::Load(d, group + i), factor), rounder);
-    hn::Store(hn::Sub(hn::BitCast(di, rounded), hn::BitCast(di, rounder)), di, values + i);
-  }
+  for (int64_t i = 0; i < kInt8Group; i += kLanes)
+    hn::Store(small_nearest_int(hn::Mul(hn::Load(d, group + i), factor)), DI(), values + i);
 }
 
 // A group's scale and integers, zero where they mean nothing.
@@ -58,8 +35,6 @@ struct Rounded {
 static_assert(kInt8Group * (kInt8ErrorSteps / 2) * (kInt8ErrorSteps / 2) <= 0x1p24f);
 HWY_INLINE float best_scale(const float* group, const float* error_steps, float least) {
   const D d;
-  const auto rounder = hn::Set(d, kRounder);
-  const auto nearest = [&](auto v) HWY_ATTR { return hn::Sub(hn::Add(v, rounder), rounder); };
   uint32_t least_bits;
   hwy::CopyBytes<4>(&least, &least_bits);
   float best = least;
@@ -85,22 +60,18 @@ HWY_INLINE float best_scale(const float* group, const float* error_steps, float 
   return best;
 }
 
-// By a float32, or of weights by the bfloat16 that suits them best.
-template <bool kWeights>
 HWY_INLINE void quantize(const float* group, const float* error_steps, Rounded& out) {
-  const uint32_t most = greatest(group);
+  const auto most = static_cast<uint32_t>(hn::GetLane(hn::MaxOfLanes(DI(), most_of_group(group))));
   float inverse = 0;
   if (most >= kInfinity) {
     out.scale = float_of(kNaN);
   } else if (float_of(most) < kInt8Smallest) {
     out.scale = 0;
   } else {
-    out.scale = float_of(most) / (kWeights ? kInt8Max : kInt8ActivationMax);
-    if (kWeights) {
-      uint32_t bits;
-      hwy::CopyBytes<4>(&out.scale, &bits);
-      out.scale = best_scale(group, error_steps, float_of((bits + 0xffffu) & 0xffff0000u));
-    }
+    const float exact = float_of(most) / kInt8Max;
+    uint32_t bits;
+    hwy::CopyBytes<4>(&exact, &bits);
+    out.scale = best_scale(group, error_steps, float_of((bits + 0xffffu) & 0xffff0000u));
     inverse = 1.0f / out.scale;
   }
   if (inverse == 0) {
@@ -176,7 +147,7 @@ void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features,
     for (int64_t column = 0; column < kPanelColumns; ++column) {
       if (column < panel.columns) {
         widen_group(panel.rows[column], dtype, first, left < kInt8Group ? left : kInt8Group, group);
-        quantize<true>(group, error_steps + first, rounded);
+        quantize(group, error_steps + first, rounded);
       } else {
         rounded = {};
       }
@@ -190,97 +161,46 @@ void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features,
   }
 }
 
-// The sum of squares says whether the greatest of `count` values, which is kInt8ActivationMax, is
-// an outlier.
-HWY_INLINE bool has_outlier(const int32_t* values, int64_t count) {
-  const DI di;
-  auto squares = hn::Zero(di);
-  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di))) {
-    const auto v = hn::Load(di, values + i);
-    squares = hn::Add(squares, hn::Mul(v, v));
-  }
-  return kInt8Outlier * kInt8Outlier * hn::GetLane(hn::SumOfLanes(di, squares)) <
-         count * kInt8ActivationMax * kInt8ActivationMax;
-}
-
-// What `rounded` left of the group, in its own steps. The product is rounded before it is taken
-// off, on every CPU.
-HWY_INLINE void quantize_rest(const float* group, const Rounded& rounded, Rounded& out) {
-  const D d;
-  const DI di;
-  HWY_ALIGN float rest[kInt8Group];
-  const auto scale = hn::Set(d, rounded.scale);
-  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(d))) {
-    const auto first = hn::Mul(hn::ConvertTo(d, hn::Load(di, rounded.values + i)), scale);
-    hn::Store(hn::Sub(hn::Load(d, group + i), first), d, rest + i);
-  }
-  out.scale = rounded.scale / kInt8SecondSteps;
-  round_group(rest, kInt8SecondSteps / rounded.scale, out.values);
-}
-
-// Keeps a row's group at `out`, and gives what its sum lacks.
+// From `x` on: `groups` groups of `count` floats of each row, and zeros behind those, which lie in
+// the output from `place` on. They are taken in the order of the output, so that a batch is whole
+// however few rows there are.
 template <Int8Dot kDot>
-HWY_INLINE int32_t keep(const int32_t* values, char* out) {
-  const DI di;
-  const hn::Rebind<int8_t, DI> narrow;
-  auto negative = hn::Zero(di);
-  for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di))) {
-    const auto value = hn::Load(di, values + i);
-    if constexpr (kDot == Int8Dot::kPairs) {
-      const hn::Rebind<int16_t, DI> words;
-      hn::StoreU(hn::DemoteTo(words, value), words, reinterpret_cast<int16_t*>(out) + i);
-    } else {
-      int8_t* bytes = reinterpret_cast<int8_t*>(out) + i;
-      if constexpr (kDot == Int8Dot::kQuads) {
-        const hn::Rebind<uint8_t, DI> magnitudes;
-        const auto sign = hn::ShiftRight<31>(value);
-        const auto magnitude = hn::Abs(value);
-        negative = hn::Add(negative, hn::And(magnitude, sign));
-        hn::StoreU(hn::DemoteTo(magnitudes, magnitude), magnitudes,
-                   reinterpret_cast<uint8_t*>(bytes));
-        hn::StoreU(hn::DemoteTo(narrow, sign), narrow, bytes + kInt8Group);
-      } else {
-        const auto half = hn::ShiftRight<1>(value);
-        hn::StoreU(hn::DemoteTo(narrow, half), narrow, bytes);
-        hn::StoreU(hn::DemoteTo(narrow, hn::Sub(value, half)), narrow, bytes + kInt8Group);
+void quantize_groups(const float* x, int64_t stride, int64_t rows, int64_t groups, int64_t count,
+                     int64_t place, const Int8Terms& terms) {
+  const Int8Terms out = terms;  // a copy, which no store of bytes can change
+  const uint32_t limit = outlier_limit(count);
+  const int64_t end = place + groups * rows;
+  int64_t row = 0;
+  Batch batch;
+  for (; place < end; place += batch.groups) {
+    batch.place = place;
+    batch.groups = static_cast<int32_t>(end - place < kBatch ? end - place : kBatch);
+    for (int32_t i = 0; i < batch.groups; ++i) {
+      batch.floats[i] = x;
+      x += stride;
+      if (++row == rows) {
+        row = 0;
+        x += kInt8Group - rows * stride;
       }
     }
+    for (int32_t i = batch.groups; i % 4 != 0; ++i) batch.floats[i] = batch.floats[i - 1];
+    quantize_batch<kDot>(batch, limit, rows, out);
   }
-  return kDot == Int8Dot::kQuads ? hn::GetLane(hn::SumOfLanes(di, negative)) : 0;
-}
-
-// Group `group` of row `row` of `rows`.
-template <Int8Dot kDot>
-HWY_INLINE void store_row(const Rounded& rounded, int64_t group, int64_t row, int64_t rows,
-                          const Int8Rows& out) {
-  const int64_t at = group * rows + row;
-  out.scales[at] = rounded.scale;
-  out.corrections[at] = keep<kDot>(rounded.values, out.values + at * kInt8RowBytes);
 }
 
 template <Int8Dot kDot>
 void quantize_activations(const float* x, int64_t stride, int64_t rows, int64_t in_features,
                           const Int8Terms& out) {
-  HWY_ALIGN float group[kInt8Group];
-  Rounded first_term;
-  Rounded second_term;
   const int64_t groups = int8_groups(in_features);
   for (int64_t index = 0; index < groups; ++index) out.rows_with_second[index] = 0;
-  // Row by row, as they lie in memory.
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t index = 0; index < groups; ++index) {
-      const int64_t left = in_features - index * kInt8Group;
-      const int64_t count = left < kInt8Group ? left : kInt8Group;
-      copy_group(x + row * stride + index * kInt8Group, count, group);
-      quantize<false>(group, nullptr, first_term);
-      store_row<kDot>(first_term, index, row, rows, out.first);
-      if (first_term.scale > 0 && has_outlier(first_term.values, count)) {
-        quantize_rest(group, first_term, second_term);
-        store_row<kDot>(second_term, index, row, rows, out.second);
-        out.rows_with_second[index] |= static_cast<uint16_t>(1 << row);
-      }
-    }
-  }
+  const int64_t whole = in_features / kInt8Group;
+  quantize_groups<kDot>(x, stride, rows, whole, kInt8Group, 0, out);
+  if (whole == groups) return;
+  const int64_t left = in_features - whole * kInt8Group;
+  HWY_ALIGN float padded[kInt8MostRows * kInt8Group];
+  for (int64_t row = 0; row < rows; ++row)
+    copy_group(x + row * stride + whole * kInt8Group, left, padded + row * kInt8Group);
+  quantize_groups<kDot>(padded, kInt8Group, rows, 1, left, whole * rows, out);
 }
 
 void quantize_weights_by_two(const PanelRows& panel, DType dtype, int64_t in_features,
