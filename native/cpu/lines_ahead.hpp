@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "cpu/attention_kernels.hpp"
@@ -21,12 +22,15 @@ class LinesAhead {
     // Asking for a line again costs nothing.
     for (; pages_end_ % kStreams != 0; ++pages_end_) pages_[pages_end_] = pages_[pages_end_ - 1];
     const int32_t rounds = pages_end_ / kStreams * (page_bytes_ / kLineBytes);
-    for_a_turn_ = (rounds + turns - 1) / turns;
+    rounds_a_turn_ = (rounds + turns - 1) / turns;
+    turns_a_round_ = rounds > 0 ? std::max(1, turns / rounds) : 1;
   }
-  // ask(line) for each line of a turn.
+  // ask(line) for each line of a turn. What is asked for in a rush holds up what else is loaded.
   template <typename Ask>
   void take_turn(const Ask& ask) {
-    for (int32_t i = 0; i < for_a_turn_ && page_ < pages_end_; ++i) {
+    if (++turn_ < turns_a_round_) return;
+    turn_ = 0;
+    for (int32_t i = 0; i < rounds_a_turn_ && page_ < pages_end_; ++i) {
       for (int32_t j = 0; j < kStreams; ++j) ask(pages_[page_ + j] + offset_);
       offset_ += kLineBytes;
       if (offset_ == page_bytes_) {
@@ -46,7 +50,9 @@ class LinesAhead {
   int32_t page_ = 0;
   int32_t page_bytes_;
   int32_t offset_ = 0;
-  int32_t for_a_turn_;
+  int32_t rounds_a_turn_;
+  int32_t turns_a_round_;  // one of the two is 1
+  int32_t turn_ = 0;
 };
 
 }  // namespace block_attention
