@@ -9,8 +9,10 @@
 namespace block_attention {
 namespace {
 
-// Ranges of rows of a run at least, where tasks are arranged in runs.
-constexpr int32_t kRangesPerRun = 2;
+// Of fewer rows there is little in a worker's caches.
+constexpr int32_t kRowsPerRun = 64;
+// How much longer the busiest worker may take where rows stay in the caches of their workers.
+constexpr double kWorthRowsInCaches = 1.05;
 // Numbers of fold tasks that are tried, about.
 constexpr int32_t kTrials = 8;
 // What the busiest worker may have more to do where most kv heads are read once instead of twice.
@@ -67,10 +69,17 @@ void AttentionTasks::add_tasks() {
     for (int32_t head = 0; head < item.heads; ++head)
       tasks_.push_back({item.index, item.first_head + head, item.cost});
   }
-  // Of few ranges of rows it counts more that they are dealt out evenly.
-  in_runs_ = limits_.rows_in_runs && splits_.empty() &&
-             static_cast<int64_t>(folds_.size()) >= int64_t{kRangesPerRun} * limits_.workers;
-  if (in_runs_) arrange_in_runs();
+  in_runs_ = false;
+  if (!limits_.rows_in_runs || limits_.workers < 2 || !splits_.empty() ||
+      rows_ < kRowsPerRun * limits_.workers) {
+    return;
+  }
+  costs_ = items_;
+  const double most = makespan(0) * kWorthRowsInCaches;
+  by_cost_ = tasks_;
+  arrange_in_runs();
+  in_runs_ = makespan_in_runs() <= most;
+  if (!in_runs_) tasks_ = by_cost_;
 }
 
 void AttentionTasks::arrange_in_runs() {
@@ -78,18 +87,40 @@ void AttentionTasks::arrange_in_runs() {
     const FoldTask& fold = folds_[static_cast<size_t>(task.index)];
     return sequences_[static_cast<size_t>(fold.sequence)].first_row + fold.first_token;
   };
-  std::sort(tasks_.begin(), tasks_.end(), [&](const Task& a, const Task& b) {
+  const auto lies_before = [&](const Task& a, const Task& b) {
     return row(a) != row(b) ? row(a) < row(b) : a.kv_head < b.kv_head;
-  });
-  const auto count = static_cast<int64_t>(tasks_.size());
+  };
+  std::sort(tasks_.begin(), tasks_.end(), lies_before);
   for (int64_t run = 0; run < limits_.workers; ++run) {
-    std::sort(tasks_.begin() + run * count / limits_.workers,
-              tasks_.begin() + (run + 1) * count / limits_.workers,
+    std::sort(tasks_.begin() + run_begin(run), tasks_.begin() + run_begin(run + 1),
               [&](const Task& a, const Task& b) {
-                if (a.cost != b.cost) return a.cost > b.cost;
-                return row(a) != row(b) ? row(a) < row(b) : a.kv_head < b.kv_head;
+                return a.cost != b.cost ? a.cost > b.cost : lies_before(a, b);
               });
   }
+}
+
+int64_t AttentionTasks::run_begin(int64_t run) const {
+  return run * static_cast<int64_t>(tasks_.size()) / limits_.workers;
+}
+
+// The load of the busiest worker if each takes the tasks of its run, and then the last ones of
+// others'.
+double AttentionTasks::makespan_in_runs() {
+  const int64_t workers = limits_.workers;
+  loads_.assign(static_cast<size_t>(workers), 0);
+  runs_.clear();
+  for (int64_t run = 0; run < workers; ++run) runs_.push_back({run_begin(run), run_begin(run + 1)});
+  for (size_t taken = 0; taken < tasks_.size(); ++taken) {
+    const auto free = std::min_element(loads_.begin(), loads_.end()) - loads_.begin();
+    for (int64_t i = 0; i < workers; ++i) {
+      auto& [begin, end] = runs_[static_cast<size_t>((free + i) % workers)];
+      if (begin == end) continue;
+      const int64_t task = i == 0 ? begin++ : --end;
+      loads_[static_cast<size_t>(free)] += tasks_[static_cast<size_t>(task)].cost;
+      break;
+    }
+  }
+  return *std::max_element(loads_.begin(), loads_.end());
 }
 
 void AttentionTasks::copy(const Step& step) {
@@ -270,7 +301,8 @@ void AttentionTasks::mark_unbalanced() {
 }
 
 // The load of the busiest worker if tasks of these costs, the costliest first, are dealt out to
-// whoever is free, beside work of `spread` that each of them has.
+// whoever is free, beside work of `spread` that each of them has. In runs they are dealt out nearly
+// as well (kWorthRowsInCaches).
 double AttentionTasks::makespan(double spread) {
   std::sort(costs_.begin(), costs_.end(),
             [](const Item& a, const Item& b) { return a.cost > b.cost; });

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "model/backend.hpp"
@@ -153,6 +154,8 @@ class AttentionTasks : public AttentionPlan {
   void add_splits();
   void add_tasks();
   void arrange_in_runs();
+  int64_t run_begin(int64_t run) const;
+  double makespan_in_runs();
   void collect_members(const Sequence& sequence, int32_t index);
   void sort_members();
   double makespan(double spread);
@@ -171,6 +174,8 @@ class AttentionTasks : public AttentionPlan {
   std::vector<MergeTask> merges_;
   std::vector<Item> items_;
   std::vector<Task> tasks_;
+  std::vector<Task> by_cost_;  // tasks_ as they were before they were arranged in runs
+  std::vector<std::pair<int64_t, int64_t>> runs_;  // of a trial schedule: what is left of them
   std::vector<Item> costs_;    // of a trial schedule; what they are does not count
   std::vector<double> loads_;  // its workers', or what sequences share
 };

@@ -1,8 +1,11 @@
 #include "model/attention_plan.hpp"
 
+#include <algorithm>
+#include <deque>
 #include <map>
 #include <set>
 #include <tuple>
+#include <utility>
 
 #include "cpu/attention_limits.hpp"
 #include "support.hpp"
@@ -69,18 +72,19 @@ void expect_complete(const Plan& plan, const AttentionPlanLimits& l) {
     ASSERT_GE(plan.items()[i - 1].cost, plan.items()[i].cost);
   }
   // A task for each kv head of an item, in the same order if they do not come in runs.
-  std::set<std::pair<int32_t, int32_t>> heads_of_items;
+  std::map<std::pair<int32_t, int32_t>, double> costs;
   for (const Plan::Task& task : plan.tasks())
-    ASSERT_TRUE(heads_of_items.insert({task.index, task.kv_head}).second);
+    ASSERT_TRUE(costs.insert({{task.index, task.kv_head}, task.cost}).second);
   size_t task = 0;
   for (const Plan::Item& item : plan.items()) {
     for (int32_t head = 0; head < item.heads; ++head, ++task) {
       ASSERT_LT(task, plan.tasks().size());
-      ASSERT_TRUE(heads_of_items.contains({item.index, item.first_head + head}));
+      const auto cost = costs.find({item.index, item.first_head + head});
+      ASSERT_NE(cost, costs.end());
+      ASSERT_EQ(cost->second, item.cost);
       if (plan.in_runs()) continue;
       ASSERT_EQ(plan.tasks()[task].index, item.index);
       ASSERT_EQ(plan.tasks()[task].kv_head, item.first_head + head);
-      ASSERT_EQ(plan.tasks()[task].cost, item.cost);
     }
     if (item.index >= folds) continue;
     const Plan::FoldTask& fold = plan.folds()[static_cast<size_t>(item.index)];
@@ -200,31 +204,61 @@ TEST(AttentionPlanTest, FoldsAPrefillAndKeepsItsWorkersBusy) {
   EXPECT_LE(plan.items().front().cost, total / 2 / 2);
 }
 
-// One task for each of three heads would leave one of two workers idle for a third of the time,
-// three for a ninth.
+// The load of the busiest worker: whoever is free takes the next task, or in runs that of its own
+// run, and then the last one of the next run that has any.
+double busiest(const std::vector<Plan::Task>& tasks, int64_t workers, bool in_runs) {
+  std::vector<double> loads(static_cast<size_t>(workers));
+  std::vector<std::deque<double>> runs(static_cast<size_t>(workers));
+  const auto count = static_cast<int64_t>(tasks.size());
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t run = 0;
+    while (in_runs && (run + 1) * count / workers <= i) ++run;
+    runs[static_cast<size_t>(run)].push_back(tasks[static_cast<size_t>(i)].cost);
+  }
+  for (int64_t taken = 0; taken < count; ++taken) {
+    const auto free = std::min_element(loads.begin(), loads.end()) - loads.begin();
+    int64_t i = 0;
+    while (runs[static_cast<size_t>((free + i) % workers)].empty()) ++i;
+    std::deque<double>& run = runs[static_cast<size_t>((free + i) % workers)];
+    const bool from_front = !in_runs || i == 0;
+    loads[static_cast<size_t>(free)] += from_front ? run.front() : run.back();
+    from_front ? run.pop_front() : run.pop_back();
+  }
+  return *std::max_element(loads.begin(), loads.end());
+}
+
+// That of the tasks as they are dealt out, relative to that of the costliest first.
+double longer_than_by_cost(const Plan& plan, int64_t workers) {
+  std::vector<Plan::Task> by_cost = plan.tasks();
+  std::sort(by_cost.begin(), by_cost.end(),
+            [](const Plan::Task& a, const Plan::Task& b) { return a.cost > b.cost; });
+  return busiest(plan.tasks(), workers, plan.in_runs()) / busiest(by_cost, workers, false);
+}
+
 // Every worker begins with neighbouring rows, the costliest first.
 TEST(AttentionPlanTest, ArrangesTheTasksOfManyRowsInRuns) {
   PlanCase c;
   c.add_sequence({}, 0, 512);
   c.add_sequence({c.add_block(300)}, 0, 200);
-  const auto workers = int64_t{2};
-  const AttentionPlanLimits l = limits(static_cast<int32_t>(workers), 3, 3);
+  constexpr int64_t kWorkers = 2;
+  const AttentionPlanLimits l = limits(kWorkers, 3, 3);
   Plan plan;
   plan.build(c.step(), l);
   expect_complete(plan, l);
   ASSERT_TRUE(plan.in_runs());
+  EXPECT_LE(longer_than_by_cost(plan, kWorkers), 1.05);
   const auto tasks = static_cast<int64_t>(plan.tasks().size());
   int32_t before = 0;  // the last row of the run before
-  for (int64_t run = 0; run < workers; ++run) {
+  for (int64_t run = 0; run < kWorkers; ++run) {
     int32_t last = 0;
-    for (int64_t i = run * tasks / workers; i < (run + 1) * tasks / workers; ++i) {
+    for (int64_t i = run * tasks / kWorkers; i < (run + 1) * tasks / kWorkers; ++i) {
       const Plan::Task& task = plan.tasks()[static_cast<size_t>(i)];
       const Plan::FoldTask& fold = plan.folds()[static_cast<size_t>(task.index)];
       const int32_t row =
           plan.sequences()[static_cast<size_t>(fold.sequence)].first_row + fold.first_token;
       EXPECT_GE(row, before);
       last = std::max(last, row);
-      if (i > run * tasks / workers) {
+      if (i > run * tasks / kWorkers) {
         EXPECT_GE(plan.tasks()[static_cast<size_t>(i - 1)].cost, task.cost);
       }
     }
@@ -232,7 +266,7 @@ TEST(AttentionPlanTest, ArrangesTheTasksOfManyRowsInRuns) {
   }
   EXPECT_GT(before, 512);
 
-  // A query has few ranges of rows, and single tokens are split.
+  // A query has few rows, and single tokens are split.
   PlanCase few;
   few.add_sequence({few.add_block(4096)}, 0, 50);
   plan.build(few.step(), l);
@@ -243,6 +277,40 @@ TEST(AttentionPlanTest, ArrangesTheTasksOfManyRowsInRuns) {
   EXPECT_FALSE(plan.in_runs());
 }
 
+// Runs are for steps that are dealt out as evenly in runs: not where a few tasks cost most.
+TEST(AttentionPlanTest, RunsLeaveNoWorkerIdle) {
+  Plan plan;
+  int in_runs = 0;
+  const auto check = [&](PlanCase& c, int32_t workers, int32_t kv_heads, int32_t group) {
+    const AttentionPlanLimits l = limits(workers, kv_heads, group);
+    plan.build(c.step(), l);
+    expect_complete(plan, l);
+    EXPECT_LE(longer_than_by_cost(plan, workers), 1.05);
+    in_runs += plan.in_runs();
+  };
+  for (const int32_t workers : {2, 4, 8}) {
+    PlanCase decodes;
+    decodes.add_sequence({decodes.add_block(20000)}, 0, 1);
+    for (int i = 0; i < 20; ++i) decodes.add_sequence({decodes.add_block(1000)}, 0, 1);
+    check(decodes, workers, 2, 7);
+    PlanCase mixed;
+    mixed.add_sequence({mixed.add_block(35000)}, 0, 7);
+    mixed.add_sequence({}, 0, 512);
+    check(mixed, workers, 2, 7);
+    for (const int32_t rows : {129, 512, 2048}) {
+      PlanCase prompt;
+      prompt.add_sequence({}, 0, rows);
+      check(prompt, workers, 3, 3);
+      PlanCase documents;
+      for (int i = 0; i < 9; ++i) documents.add_sequence({}, 0, rows / 9 + 7 * i);
+      check(documents, workers, 4, 4);
+    }
+  }
+  EXPECT_GE(in_runs, 9);
+}
+
+// One task for each of three heads would leave one of two workers idle for a third of the time,
+// three for a ninth.
 TEST(AttentionPlanTest, DividesAFinalBlockSoThatWorkersEndTogether) {
   PlanCase c;
   std::vector<size_t> documents;
