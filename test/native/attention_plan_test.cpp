@@ -275,6 +275,10 @@ TEST(AttentionPlanTest, ArrangesTheTasksOfManyRowsInRuns) {
   decode.add_sequence({decode.add_block(16384)}, 0, 1);
   plan.build(decode.step(), l);
   EXPECT_FALSE(plan.in_runs());
+  PlanCase alike;
+  for (int i = 0; i < 32; ++i) alike.add_sequence({alike.add_block(500)}, 0, 1);
+  plan.build(alike.step(), l);
+  EXPECT_FALSE(plan.in_runs());
 }
 
 // Runs are for steps that are dealt out as evenly in runs: not where a few tasks cost most.
