@@ -28,10 +28,10 @@ struct AmxInt8Scratch {
   // Which second terms these are: of what call (Int8Tile::call), of which groups of rows, and of
   // the block of inputs that begins with which group.
   struct {
-    uint64_t call = 0;
-    int64_t from = 0;
-    int64_t to = 0;
-    int64_t first_input = 0;
+    uint64_t call;
+    int64_t from;
+    int64_t to;
+    int64_t first_group;
   } gathered;
   // As activations are kept. Whole tiles are loaded and stored, whatever lies behind the last row.
   alignas(64) char second_values[(kAmxSeconds + kInt8MostRows) * kInt8RowBytes];

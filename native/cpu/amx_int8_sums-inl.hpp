@@ -44,11 +44,14 @@ struct PassRows {
   float* end;                    // where they go
 };
 
-// Where the totals of a pass come from and go.
+// Where the totals of a pass come from and go: those of the part's first row, and how far rows are
+// apart.
 struct Destination {
+  const float* begin;
   int64_t begin_stride;
+  float* end;
   int64_t end_stride;
-  const float* bias[kPanels];
+  const float* bias[kPanels];  // null where there is none, or not yet
   bool gated;
   bool stream;  // past the caches
 };

@@ -16,7 +16,6 @@ namespace {
 constexpr int64_t kBlockRows = 192;
 constexpr int64_t kAmxBlockRows = kAmxInt8PartRowGroups * kInt8MostRows;
 constexpr int64_t kPassRows = 3 * kAmxBlockRows;
-static_assert(kPassRows % kBlockRows == 0);
 static_assert(kBlockRows <= kInt8RaggedRows && kAmxBlockRows <= kInt8RaggedRows);
 constexpr int64_t kPanelsPerTask = 8;
 static_assert(kPanelsPerTask <= kAmxInt8PartPanels);
@@ -47,7 +46,6 @@ Int8LinearOp::Int8LinearOp(ThreadPool& pool, Isa isa, Int8Dot dot)
           allocate_host_memory(static_cast<size_t>(pool.threads() * kGateFloats) * sizeof(float))) {
   if (dot != Int8Dot::kAmx) return;
   amx_ = allocate_host_memory(static_cast<size_t>(pool.threads()) * sizeof(AmxInt8Scratch));
-  for (int i = 0; i < pool.threads(); ++i) amx_scratch(i)->gathered = {};
 }
 
 void Int8LinearOp::run(const Tensor& x, const PackedInt8& weight, const Tensor& out,
@@ -161,9 +159,11 @@ void Int8LinearOp::run_tiles(const Int8Kernels& kernels, const Int8Tile& whole, 
   const int64_t panels = panels_of(whole.out_features) / (gates ? 2 : 1);
   float* ragged = static_cast<float*>(ragged_.data());
   float* gate_scratch = static_cast<float*>(gate_scratch_.data());
-  const auto run_part = [&](TilePart part, int worker) {
-    part.row_group_from *= together;
-    part.row_group_to = std::min(whole.row_groups, part.row_group_to * together);
+  // `runs`: counted in as many groups of rows as are computed together.
+  const auto run_part = [&](const TilePart& runs, int worker) {
+    TilePart part = runs;
+    part.row_group_from = runs.row_group_from * together;
+    part.row_group_to = std::min(whole.row_groups, runs.row_group_to * together);
     Int8Tile tile = whole;
     tile.part = part;
     tile.ragged = ragged + worker * kRaggedFloats;
