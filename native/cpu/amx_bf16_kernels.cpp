@@ -258,6 +258,7 @@ class Tile {
       leaving_.block = first % kAmxReach == 0 ? nullptr : waiting;
       leaving_.first_reach = first < kAmxReach;
       send(at, begin - first_row_, pairs == left);
+      if (leaving_.gated != nullptr && t_.packed_pairs > 0) send_packed(at, begin, p.rows);
     }
   }
 
@@ -286,14 +287,32 @@ class Tile {
       leaving_.reaches_stride = t_.out_stride;
     }
     const bool plain = at.width == kPanels && leaving_.first_reach && leaving_.bias[0] == nullptr;
-    const bool gates = leaving_.gated != nullptr;
+    const Way way = way_out();
     if (leaving_.block != nullptr) {
-      leaving_.leave_rows = plain ? leave_kind<true, true>(gates, leaving_.stream)
-                                  : leave_kind<false, true>(gates, leaving_.stream);
+      leaving_.leave_rows = plain ? leave_kind<true, true>(way) : leave_kind<false, true>(way);
     } else {
-      leaving_.leave_rows = plain ? leave_kind<true, false>(gates, leaving_.stream)
-                                  : leave_kind<false, false>(gates, leaving_.stream);
+      leaving_.leave_rows = plain ? leave_kind<true, false>(way) : leave_kind<false, false>(way);
     }
+  }
+
+  Way way_out() const {
+    if (leaving_.gated == nullptr) return leaving_.stream ? Way::kSumsPast : Way::kSums;
+    if (t_.packed_pairs > 0) return Way::kGatedPacked;
+    return leaving_.stream ? Way::kGatedPast : Way::kGated;
+  }
+
+  // The half of a step of the next product that a panel of gated outputs is, of the groups of rows
+  // of a pass, which begins at row `begin`.
+  void send_packed(const Panels& at, int64_t begin, const int64_t (&rows)[kRowGroups]) {
+    constexpr int64_t kHalf = kAmxStepPairs / 2;
+    const auto place = [&](int64_t row, int64_t of_group) {
+      return t_.out + row * t_.packed_pairs + at.first / 2 * of_group * kAmxStepPairs +
+             at.first % 2 * kHalf;
+    };
+    leaving_.gated = place(begin, rows[0]);
+    leaving_.gated_stride = kAmxStepPairs;
+    leaving_.first_rows = rows[0];
+    leaving_.second = place(begin + rows[0], rows[1]);
   }
 
   // What is left of a panel's block behind its whole tiles, with zeros behind it.

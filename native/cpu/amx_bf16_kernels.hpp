@@ -64,6 +64,9 @@ struct AmxTile {
   float* out;
   int64_t out_stride;
   bool stream;
+  // Or SwiGLU's output as the activations of the next product: so many pairs a row, in the same
+  // groups of rows, at out. Otherwise 0.
+  int64_t packed_pairs;
 
   // What of it to compute: kAmxBlockRows and, of either half, kAmxPartPanels / 2 panels at most.
   TilePart part;

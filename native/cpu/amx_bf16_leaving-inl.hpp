@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "cpu/amx_bf16_kernels.hpp"
+#include "cpu/bf16_pairs-inl.hpp"
 #include "cpu/swiglu-inl.hpp"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -46,14 +47,22 @@ struct Leaving {
   bool first_reach = false;
   float* gated = nullptr;
   int64_t gated_stride = 0;
+  // Packed: rows of the first group that are left, and where those of the second begin.
+  int64_t first_rows = 0;
+  float* second = nullptr;
   bool stream = false;
   void (*leave_rows)(Leaving& l, int64_t rows) = nullptr;
 };
 
+// How outputs leave: as sums or gated, through the caches or past them, or rounded to bf16 for the
+// next product.
+enum class Way : uint8_t { kSums, kSumsPast, kGated, kGatedPast, kGatedPacked };
+
 // Puts `rows` rows where they belong. kPlain: of two panels, without a bias, and of the first
 // reach; kBlock: added to those of the block before.
-template <bool kPlain, bool kBlock, bool kGated, bool kStream>
+template <bool kPlain, bool kBlock, Way kWay>
 void leave_rows(Leaving& l, int64_t rows) {
+  constexpr bool kGated = kWay != Way::kSums && kWay != Way::kSumsPast;
   const D d;
   const int64_t panels = kPlain ? kPanels : l.panels;
   const int64_t block_stride = kBlock ? kSumStride : 0;
@@ -76,25 +85,20 @@ void leave_rows(Leaving& l, int64_t rows) {
       }
       if (!kPlain && l.bias[j] != nullptr) sum = hn::Add(sum, hn::LoadU(d, l.bias[j]));
       values[j] = sum;
-      if constexpr (kGated) continue;
-      if constexpr (kStream) {
-        hn::Stream(sum, d, out + column);
-      } else {
-        hn::StoreU(sum, d, out + column);
-      }
+      if constexpr (kWay == Way::kSumsPast) hn::Stream(sum, d, out + column);
+      if constexpr (kWay == Way::kSums) hn::StoreU(sum, d, out + column);
     }
     if constexpr (kGated) {
-      const V sum = gated(d, values[0], values[1]);
-      if constexpr (kStream) {
-        hn::Stream(sum, d, out);
-      } else {
-        hn::StoreU(sum, d, out);
-      }
+      const V value = gated(d, values[0], values[1]);
+      if constexpr (kWay == Way::kGatedPast) hn::Stream(value, d, out);
+      if constexpr (kWay == Way::kGated) hn::StoreU(value, d, out);
+      if constexpr (kWay == Way::kGatedPacked) round_to_bf16(value, out);
     }
     from += kSumStride;
     block += block_stride;
     reaches += l.reaches_stride;
     out += out_stride;
+    if (kWay == Way::kGatedPacked && --l.first_rows == 0) out = l.second;
   }
   l.from = from;
   if (kBlock) l.block = block;
@@ -104,13 +108,20 @@ void leave_rows(Leaving& l, int64_t rows) {
 }
 
 template <bool kPlain, bool kBlock>
-void (*leave_kind(bool gated, bool stream))(Leaving&, int64_t) {
-  if (gated) {
-    return stream ? &leave_rows<kPlain, kBlock, true, true>
-                  : &leave_rows<kPlain, kBlock, true, false>;
+void (*leave_kind(Way way))(Leaving&, int64_t) {
+  switch (way) {
+    case Way::kSums:
+      return &leave_rows<kPlain, kBlock, Way::kSums>;
+    case Way::kSumsPast:
+      return &leave_rows<kPlain, kBlock, Way::kSumsPast>;
+    case Way::kGated:
+      return &leave_rows<kPlain, kBlock, Way::kGated>;
+    case Way::kGatedPast:
+      return &leave_rows<kPlain, kBlock, Way::kGatedPast>;
+    case Way::kGatedPacked:
+      break;
   }
-  return stream ? &leave_rows<kPlain, kBlock, false, true>
-                : &leave_rows<kPlain, kBlock, false, false>;
+  return &leave_rows<kPlain, kBlock, Way::kGatedPacked>;
 }
 
 HWY_INLINE void leave(Leaving& l, int64_t rows) {

@@ -39,8 +39,15 @@ void AmxBf16Linear::run(const Tensor& x, const PackedLinear& weight, const Tenso
   run(x, weight, 0, out);
 }
 
-void AmxBf16Linear::run_gated(const Tensor& x, const PackedLinear& weight, const Tensor& out) {
-  run(x, weight, weight.panel_count() / 2, out);
+Tensor AmxBf16Linear::run_gated(const Tensor& x, const PackedLinear& weight, const Tensor& out,
+                                const PackedLinear* then) {
+  Tensor result = out;
+  // Whole steps, since what lies behind the last one would have to be zero; and room for the rows
+  // of a tile that are nobody's.
+  result.packed = then != nullptr && then->in_features() % (2 * kAmxStepPairs) == 0 &&
+                  out.stride == out.cols && out.rows >= kAmxGroupRows;
+  run(x, weight, weight.panel_count() / 2, result);
+  return result;
 }
 
 void AmxBf16Linear::run(const Tensor& x, const PackedLinear& weight, int64_t half,
@@ -53,37 +60,39 @@ void AmxBf16Linear::run(const Tensor& x, const PackedLinear& weight, int64_t hal
   tile.half = half;
   tile.out_stride = out.stride;
   const int64_t block_rows = rows_of_block(tile.steps);
-  // A block for each thread, which packs what it will multiply.
-  const int64_t pass_rows = std::min(block_rows * pool_.threads(), kMostPassRows);
-  const int64_t most_rows = std::min(pass_rows, x.rows);
-  const size_t bytes =
-      static_cast<size_t>((most_rows + kAmxGroupRows) * amx_padded_pairs(tile.steps)) *
-      sizeof(float);
+  // The same for every weight, so that outputs can be packed for the next one.
+  const int64_t pass_rows = std::min(kAmxBlockRows * pool_.threads(), kMostPassRows);
+  const int64_t pairs = amx_padded_pairs(tile.steps);
+  tile.packed_pairs = out.packed ? out.cols / 2 : 0;
+  tile.stream = !out.packed && streams(out, pool_.threads());
+  for (int64_t row = 0; row < x.rows; row += pass_rows) {
+    tile.rows = std::min(pass_rows, x.rows - row);
+    tile.groups = ceil_div(tile.rows, kAmxGroupRows);
+    tile.out = out.f32() + row * (out.packed ? tile.packed_pairs : out.stride);
+    tile.x = x.packed ? x.f32() + row * pairs : pack(x.row_range(row, tile.rows), tile);
+    multiply(tile, block_rows);
+  }
+}
+
+const float* AmxBf16Linear::pack(const Tensor& x, const AmxTile& tile) {
+  const int64_t pairs = amx_padded_pairs(tile.steps);
+  const size_t bytes = static_cast<size_t>((tile.rows + kAmxGroupRows) * pairs) * sizeof(float);
   if (activations_.bytes() < bytes) {
     activations_ = {};
     activations_ = allocate_host_memory(bytes);
   }
   float* packed = static_cast<float*>(activations_.data());
-  tile.x = packed;
-  for (int64_t row = 0; row < x.rows; row += pass_rows) {
-    tile.rows = std::min(pass_rows, x.rows - row);
-    tile.groups = ceil_div(tile.rows, kAmxGroupRows);
-    tile.out = out.f32() + row * out.stride;
-    tile.stream = streams(out, pool_.threads());
-    pack(x.row_range(row, tile.rows), tile, packed);
-    multiply(tile, block_rows);
-  }
-}
-
-void AmxBf16Linear::pack(const Tensor& x, const AmxTile& tile, float* packed) {
   const auto pack_group = [&](int64_t group, int) {
     const int64_t begin = group_begin(tile.rows, tile.groups, group);
     const int64_t rows = group_begin(tile.rows, tile.groups, group + 1) - begin;
-    kernels_.pack(x.f32() + begin * x.stride, x.stride, rows, x.cols,
-                  packed + begin * amx_padded_pairs(tile.steps));
+    kernels_.pack(x.f32() + begin * x.stride, x.stride, rows, x.cols, packed + begin * pairs);
   };
-  if (tile.rows <= kFewRows) return pack_group(0, 0);
-  pool_.run_in_order(tile.groups, pack_group);
+  if (tile.rows <= kFewRows) {
+    pack_group(0, 0);
+  } else {
+    pool_.run_in_order(tile.groups, pack_group);
+  }
+  return packed;
 }
 
 void AmxBf16Linear::multiply(const AmxTile& whole, int64_t block_rows) {

@@ -17,14 +17,16 @@ class AmxBf16Linear {
  public:
   AmxBf16Linear(ThreadPool& pool, Isa isa);
 
-  // out = x * weight^T + bias.
+  // out = x * weight^T + bias; x may be what run_gated() packed for this weight.
   void run(const Tensor& x, const PackedLinear& weight, const Tensor& out);
-  // out = silu(x * gate^T) * (x * up^T) of a weight [gate; up], both of whole panels.
-  void run_gated(const Tensor& x, const PackedLinear& weight, const Tensor& out);
+  // out = silu(x * gate^T) * (x * up^T) of a weight [gate; up], both of whole panels. Gives out, or
+  // what is packed for `then`, which may be null, in its memory.
+  Tensor run_gated(const Tensor& x, const PackedLinear& weight, const Tensor& out,
+                   const PackedLinear* then);
 
  private:
   void run(const Tensor& x, const PackedLinear& weight, int64_t half, const Tensor& out);
-  void pack(const Tensor& x, const AmxTile& tile, float* packed);
+  const float* pack(const Tensor& x, const AmxTile& tile);
   void multiply(const AmxTile& whole, int64_t block_rows);
 
   ThreadPool& pool_;

@@ -44,8 +44,6 @@ LinearOp::LinearOp(ThreadPool& pool, Isa isa)
 void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& out,
                    const NextReads& next) {
   check_linear_shape(x, weight, out);
-  if (x.packed && in_order_of_tiles(weight))
-    throw Error(ErrorCode::kInternal, "linear: x is packed for another kernel");
   if (in_order_of_tiles(weight) && x.rows > kOrderOfTilesRows) return amx_.run(x, weight, out);
   run(x, weight, &out, nullptr, nullptr, next);
 }
@@ -53,13 +51,12 @@ void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& ou
 Tensor LinearOp::run_gated(const Tensor& x, const PackedLinear& weight, const Gate& gate,
                            const PackedLinear* then) {
   check_linear_shape(x, weight, gate.out, true);
+  // Groups of rows and the layout are others with tiles.
+  const bool tiles = in_order_of_tiles(weight);
+  if (then != nullptr && in_order_of_tiles(*then) != tiles) then = nullptr;
+  if (tiles) return amx_.run_gated(x, weight, gate.out, then);
   Tensor out = gate.out;
-  if (in_order_of_tiles(weight)) {
-    amx_.run_gated(x, weight, out);
-    return out;
-  }
-  // Not for tiles, which have other groups of rows and another layout; and there has to be room.
-  out.packed = then != nullptr && !in_order_of_tiles(*then) && out.stride == out.cols;
+  out.packed = then != nullptr && out.stride == out.cols;  // there has to be room
   const Gate packing = {gate.swiglu, out};
   run(x, weight, nullptr, &packing, then, {});
   return out;

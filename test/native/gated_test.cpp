@@ -106,11 +106,12 @@ class GatedTest : public testing::TestWithParam<std::tuple<Isa, int, Format>> {
     EXPECT_EQ(std::memcmp(out.data(), expected.data(), out.size() * sizeof(float)), 0);
   }
 
-  bool packs() const {
+  bool packs(int64_t rows, int64_t intermediate) const {
     const Format& format = std::get<2>(GetParam());
+    if (format.gate_up != WeightFormat::kStored || format.down != WeightFormat::kStored)
+      return false;
     const bool by_tiles = std::get<0>(GetParam()) == Isa::kAmxBf16 && format.dtype == DType::kBF16;
-    return format.gate_up == WeightFormat::kStored && format.down == WeightFormat::kStored &&
-           !by_tiles;
+    return by_tiles ? rows >= 16 && intermediate % 32 == 0 : rows > 8;
   }
 
   std::unique_ptr<Backend> backend_;
@@ -120,18 +121,25 @@ class GatedTest : public testing::TestWithParam<std::tuple<Isa, int, Format>> {
 TEST_P(GatedTest, GivesTheBitsOfTwoOps) {
   // Odd numbers of inputs, of panels and of panels a task; more steps than a block; fewer rows than
   // are worth it, and more than a pass, a row block and a group.
-  for (const auto& [hidden, intermediate] : {std::pair<int64_t, int64_t>{33, 48}, {96, 1072}}) {
+  for (const auto& [hidden, intermediate] :
+       {std::pair<int64_t, int64_t>{33, 48}, {96, 1072}, {33, 96}, {96, 1056}}) {
     const Mlp mlp(*backend_, std::get<2>(GetParam()), hidden, intermediate, hidden == 33);
-    for (const int64_t rows : {1, 8, 9, 50, 201}) {
+    for (const int64_t rows : {1, 8, 9, 16, 50, 201}) {
       expect_same(mlp, rows, 0);
-      EXPECT_EQ(packed_, rows > 8 && packs());
+      EXPECT_EQ(packed_, packs(rows, intermediate));
     }
   }
   const Mlp mlp(*backend_, std::get<2>(GetParam()), 40, 1072, false);
   // What is left behind a pass of 768 rows of int8 takes the same kernel, or another one.
   for (const int64_t rows : {777, 770}) {
     expect_same(mlp, rows, 0);
-    EXPECT_EQ(packed_, packs());
+    EXPECT_EQ(packed_, packs(rows, 1072));
+  }
+  // More rows than tiles take in a pass.
+  const Mlp even(*backend_, std::get<2>(GetParam()), 40, 160, false);
+  for (const int64_t rows : {1'037, 2'060}) {
+    expect_same(even, rows, 0);
+    EXPECT_EQ(packed_, packs(rows, 160));
   }
   // More inputs than activations are kept in a cache of.
   const Mlp wide(*backend_, std::get<2>(GetParam()), 2'600, 96, true);
