@@ -146,6 +146,15 @@ TEST_P(GatedTest, GivesTheBitsOfTwoOps) {
   expect_same(wide, 40, 0);
 }
 
+// Of more inputs than a block has rows for, tiles take fewer rows at a time, but no fewer in a
+// pass.
+TEST_P(GatedTest, PacksRowsInTheGroupsOfTheNextProduct) {
+  const int64_t rows = std::get<0>(GetParam()) == Isa::kAmxBf16 ? 900 : 60;
+  const Mlp mlp(*backend_, std::get<2>(GetParam()), 40, 2'080, false);
+  expect_same(mlp, rows, 0);
+  EXPECT_EQ(packed_, packs(rows, 2'080));
+}
+
 TEST_P(GatedTest, PacksOnlyWhereThereIsRoom) {
   const Mlp mlp(*backend_, std::get<2>(GetParam()), 32, 64, false);
   expect_same(mlp, 20, 5);
