@@ -84,23 +84,13 @@ HWY_INLINE void find_scales(const Batch& batch, Findings& found) {
 HWY_INLINE void round_to_words(const float* group, float inverse, Words& words) {
   const auto factor = hn::Set(D(), inverse);
   const auto integers = [&](int64_t i) HWY_ATTR {
-    return small_nearest_int(hn::Mul(hn::LoadU(D(), group + i), factor));
+    return nearest_int(hn::Mul(hn::LoadU(D(), group + i), factor));
   };
   to_words(integers, words);
 }
 
-// All lanes together: the sum of magnitudes of negative integers.
-template <typename Integers>
-HWY_INLINE VI negative_magnitudes(Integers integers) {
-  auto sum = hn::Zero(DI());
-  for (int64_t i = 0; i < kInt8Group; i += kLanes)
-    sum = hn::Sub(sum, hn::Min(integers(i), hn::Zero(DI())));
-  return sum;
-}
-
 // What the first term left of the group at `place`, in its own steps. The product is rounded before
-// it is taken off, on every CPU. It can pass float32's greatest number, and what is left float32
-// and words then.
+// it is taken off, on every CPU.
 template <Int8Dot kDot>
 HWY_INLINE void quantize_rest(const float* group, float scale, float inverse, int64_t place,
                               int64_t rows, const Int8Terms& out) {
@@ -117,8 +107,7 @@ HWY_INLINE void quantize_rest(const float* group, float scale, float inverse, in
   keep_words<kDot>(words, out.second.values + place * kInt8RowBytes);
   out.second.scales[place] = scale / kInt8SecondSteps;
   out.second.corrections[place] =
-      kDot == Int8Dot::kQuads ? hn::GetLane(hn::SumOfLanes(DI(), negative_magnitudes(integers)))
-                              : 0;
+      kDot == Int8Dot::kQuads ? hn::GetLane(hn::SumOfLanes(DI(), negative_magnitudes(words))) : 0;
   out.rows_with_second[place / rows] |= static_cast<uint16_t>(1 << place % rows);
 }
 
@@ -130,8 +119,8 @@ constexpr uint32_t outlier_limit(int64_t count) {
 }
 
 // Groups without integers have none.
-HWY_INLINE bool has_outlier(int32_t squares, uint32_t limit) {
-  return static_cast<uint32_t>(squares) - 1 < limit;
+HWY_INLINE bool has_second(int32_t squares, uint32_t limit, float scale) {
+  return static_cast<uint32_t>(squares) - 1 < limit && scale <= kInt8SecondMostScale;
 }
 
 template <Int8Dot kDot>
@@ -168,7 +157,7 @@ HWY_INLINE void quantize_batch(const Batch& batch, uint32_t limit, int64_t rows,
     const int64_t place = batch.place + i;
     out.first.scales[place] = found.scales[i];
     out.first.corrections[place] = kDot == Int8Dot::kQuads ? found.corrections[i] : 0;
-    if (HWY_UNLIKELY(has_outlier(found.squares[i], limit))) {
+    if (HWY_UNLIKELY(has_second(found.squares[i], limit, found.scales[i]))) {
       quantize_rest<kDot>(batch.floats[i], found.scales[i], found.inverses[i], place, rows, out);
     }
   }

@@ -10,7 +10,8 @@
 //   total = fma(float(sum of q_x * q_w) * scale_x, scale_w, total)
 //
 // A group of activations with an outlier, whose greatest magnitude says little of the others, has a
-// second term: what the first one left, in steps of 1/508 of its own, added right after it.
+// second term: what the first one left, in steps of 1/508 of its own, added right after it. None
+// has a group so large that what the first term stands for can pass float32's greatest number.
 //
 // so that every output element has the same bits whatever the rows of the call, the threads and,
 // where multiply-adds are fused, the instruction set. The bias comes last.
@@ -44,6 +45,10 @@ inline constexpr float kInt8Smallest = 1e-30f;
 inline constexpr int64_t kInt8Outlier = 6;
 // Steps of a second term in one of the first.
 inline constexpr float kInt8SecondSteps = 2 * kInt8ActivationMax;
+// The greatest scale of a group that can have a second term: what is left of a value can then be
+// told in float32, and fits a second term as a value fits a first one.
+inline constexpr float kInt8SecondMostScale = 0x1p119f;
+static_assert(kInt8ActivationMax * kInt8SecondMostScale < 0x1p127f);
 
 // How many inputs one instruction multiplies and adds up, and so lie side by side.
 enum class Int8Dot : uint8_t {

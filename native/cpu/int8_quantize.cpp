@@ -21,7 +21,7 @@ HWY_INLINE void round_group(const float* group, float inverse, int32_t* values) 
   const D d;
   const auto factor = hn::Set(d, inverse);
   for (int64_t i = 0; i < kInt8Group; i += kLanes)
-    hn::Store(small_nearest_int(hn::Mul(hn::Load(d, group + i), factor)), DI(), values + i);
+    hn::Store(nearest_int(hn::Mul(hn::Load(d, group + i), factor)), DI(), values + i);
 }
 
 // A group's scale and integers, zero where they mean nothing.

@@ -44,24 +44,18 @@ HWY_INLINE V nearest(V v) {
   return hn::Sub(hn::Add(v, rounder), rounder);
 }
 
-// Of a number that is too large some integer, which is the same on every CPU.
 HWY_INLINE VI nearest_int(V v) {
-  const auto rounder = hn::Set(D(), kRounder);
-  return hn::Sub(hn::BitCast(DI(), hn::Add(v, rounder)), hn::BitCast(DI(), rounder));
-}
-
-// The same of numbers that are not too large.
-HWY_INLINE VI small_nearest_int(V v) {
 #if HWY_TARGET == HWY_AVX3
   return VI{_mm512_cvtps_epi32(v.raw)};
 #elif HWY_TARGET == HWY_AVX2
   return VI{_mm256_cvtps_epi32(v.raw)};
 #else
-  return nearest_int(v);
+  const auto rounder = hn::Set(D(), kRounder);
+  return hn::Sub(hn::BitCast(DI(), hn::Add(v, rounder)), hn::BitCast(DI(), rounder));
 #endif
 }
 
-// integers(i): those from i on; beyond words they become the greatest or the least.
+// integers(i): those from i on.
 template <typename Integers>
 HWY_INLINE void to_words(Integers integers, Words& words) {
   for (int64_t i = 0; i < kWordVectors; ++i) {
@@ -161,10 +155,7 @@ HWY_INLINE void keep_words(const Words& words, char* out) {
   if constexpr (kDot == Int8Dot::kPairs) {
     store_words(words, out);
   } else if constexpr (kDot == Int8Dot::kQuads) {
-    // The least word has no magnitude of its own.
-    const auto magnitude = [](VW word) HWY_ATTR {
-      return hn::Max(word, hn::SaturatedSub(hn::Zero(DW()), word));
-    };
+    const auto magnitude = [](VW word) HWY_ATTR { return hn::Abs(word); };
     store_bytes<uint8_t>(words, magnitude, out);
     const auto sign = [](VW word) HWY_ATTR { return hn::ShiftRight<15>(word); };
     store_bytes<int8_t>(words, sign, out + kInt8Group);

@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -59,13 +62,16 @@ TEST(Int8Amx, NoTilesStayInUse) {
 }
 #endif
 
-// The activations of a call as the products take them for: integers, and what is known of each
-// group beside them.
+// What stands where nothing is written.
+constexpr char kUntouched = 0x55;
+
+// A term of the activations of a call as the products take it for: integers, and what is known of
+// each group beside them.
 struct KeptActivations {
-  KeptActivations(int64_t rows, int64_t groups)
-      : values(static_cast<size_t>(rows * groups * kInt8RowBytes)),
-        scales(static_cast<size_t>(rows * groups)),
-        corrections(static_cast<size_t>(rows * groups)) {}
+  explicit KeptActivations(int64_t places)
+      : values(static_cast<size_t>(places * kInt8RowBytes), kUntouched),
+        scales(static_cast<size_t>(places), -1.0f),
+        corrections(static_cast<size_t>(places), -1) {}
   Int8Rows rows() { return {values.data(), scales.data(), corrections.data()}; }
 
   // Input `input` of the group of a row that stands at `place`.
@@ -82,52 +88,137 @@ struct KeptActivations {
     return dot == Int8Dot::kAmx ? first + second : second == 0 ? first : -first;
   }
 
+  bool is_untouched(size_t place) const {
+    const auto begin = values.begin() + static_cast<int64_t>(place) * kInt8RowBytes;
+    return std::all_of(begin, begin + kInt8RowBytes, [](char c) { return c == kUntouched; }) &&
+           scales[place] == -1 && corrections[place] == -1;
+  }
+
   std::vector<char> values;
   std::vector<float> scales;
   std::vector<int32_t> corrections;
 };
 
-// AMX needs no CPU that has it for this.
+// A group of a row, whatever keeps it. Scales as bits, since NaN is not itself.
+struct Meaning {
+  uint32_t scale = 0;
+  std::vector<int> integers;
+  bool has_second = false;
+  uint32_t second_scale = 0;
+  std::vector<int> second;
+
+  bool operator==(const Meaning&) const = default;
+};
+
+struct Activations {
+  int64_t rows;
+  int64_t inputs;
+  int64_t stride;
+  const float* x;
+};
+
+// Group by group, row by row; checks what need not be the same for all kernels.
+std::vector<Meaning> kept(const Kernel& kernel, const Activations& of,
+                          std::vector<char>* values = nullptr) {
+  const int64_t groups = int8_groups(of.inputs);
+  KeptActivations first(of.rows * groups);
+  KeptActivations second(of.rows * groups);
+  std::vector<uint16_t> with_second(static_cast<size_t>(groups));
+  int8_quantize_kernels(kernel.isa, kernel.dot)
+      .activations(of.x, of.stride, of.rows, of.inputs,
+                   {first.rows(), second.rows(), with_second.data()});
+  const auto integers = [&](const KeptActivations& term, size_t place) {
+    std::vector<int> all;
+    int negative = 0;
+    for (size_t i = 0; i < kInt8Group; ++i) {
+      all.push_back(term.at(kernel.dot, place, i));
+      negative -= std::min(all.back(), 0);
+    }
+    EXPECT_EQ(term.corrections[place], kernel.dot == Int8Dot::kQuads ? negative : 0);
+    return all;
+  };
+  std::vector<Meaning> meanings(first.scales.size());
+  for (size_t place = 0; place < meanings.size(); ++place) {
+    Meaning& group = meanings[place];
+    const size_t rows = static_cast<size_t>(of.rows);
+    group.scale = std::bit_cast<uint32_t>(first.scales[place]);
+    group.integers = integers(first, place);
+    group.has_second = (with_second[place / rows] >> place % rows & 1) != 0;
+    if (!group.has_second) {
+      EXPECT_TRUE(second.is_untouched(place)) << place;
+      continue;
+    }
+    group.second_scale = std::bit_cast<uint32_t>(second.scales[place]);
+    group.second = integers(second, place);
+  }
+  if (values != nullptr) {
+    *values = first.values;
+    values->insert(values->end(), second.values.begin(), second.values.end());
+  }
+  return meanings;
+}
+
+// By all instruction sets and for all products; AMX needs no CPU that has it for this. Gives what
+// they are.
+std::vector<Meaning> same_however_kept(const Activations& of) {
+  std::vector<Meaning> all;
+  for (Int8Dot dot : {Int8Dot::kPairs, Int8Dot::kQuads, Int8Dot::kAmx}) {
+    std::vector<char> all_values;
+    for (Isa isa : supported_isas()) {
+      SCOPED_TRACE(kernel_name({isa, dot}));
+      std::vector<char> values;
+      const std::vector<Meaning> own = kept({isa, dot}, of, &values);
+      if (all.empty()) all = own;
+      if (all_values.empty()) all_values = values;
+      EXPECT_TRUE(own == all);
+      EXPECT_EQ(values, all_values);
+    }
+  }
+  return all;
+}
+
+std::vector<bool> have_second(const std::vector<Meaning>& groups) {
+  std::vector<bool> have;
+  for (const Meaning& group : groups) have.push_back(group.has_second);
+  return have;
+}
+
 TEST(Int8AcrossKernels, SameActivationsHoweverTheyAreKept) {
   constexpr int64_t kRows = 5;
   constexpr int64_t kInputs = 190;
-  const int64_t groups = int8_groups(kInputs);
   std::mt19937 rng(kSeed);
   std::vector<float> x = random_values(rng, kRows * kInputs);
   // The greatest magnitude of either sign; an outlier, for a second term.
   x[0] = 20;
   x[1] = -20;
   x[2 * kInputs + 70] = 500;
-  std::vector<int> integers;
-  std::vector<float> scales;
-  for (Isa isa : supported_isas()) {
-    for (Int8Dot dot : {Int8Dot::kPairs, Int8Dot::kQuads, Int8Dot::kAmx}) {
-      KeptActivations first(kRows, groups);
-      KeptActivations second(kRows, groups);
-      std::vector<uint16_t> with_second(static_cast<size_t>(groups));
-      int8_quantize_kernels(isa, dot).activations(
-          x.data(), kInputs, kRows, kInputs, {first.rows(), second.rows(), with_second.data()});
-      EXPECT_EQ(with_second, (std::vector<uint16_t>{0, 4, 0}));
-      std::vector<int> own;
-      for (const KeptActivations* term : {&first, &second}) {
-        const bool whole = term == &first;
-        for (size_t place = whole ? 0 : kRows + 2;
-             place < (whole ? first.scales.size() : kRows + 3); ++place) {
-          int negative = 0;
-          for (size_t i = 0; i < kInt8Group; ++i) {
-            own.push_back(term->at(dot, place, i));
-            negative -= std::min(own.back(), 0);
-          }
-          EXPECT_EQ(term->corrections[place], dot == Int8Dot::kQuads ? negative : 0);
-        }
-      }
-      EXPECT_EQ(own[0], kInt8ActivationMax);
-      EXPECT_EQ(own[1], -kInt8ActivationMax);
-      if (integers.empty()) integers = own;
-      if (scales.empty()) scales = first.scales;
-      EXPECT_EQ(own, integers) << kernel_name({isa, dot});
-      EXPECT_EQ(first.scales, scales) << kernel_name({isa, dot});
-    }
+  const auto groups = same_however_kept({kRows, kInputs, kInputs, x.data()});
+  EXPECT_EQ(groups[0].integers[0], kInt8ActivationMax);
+  EXPECT_EQ(groups[0].integers[1], -kInt8ActivationMax);
+  std::vector<bool> with_second(15);
+  with_second[kRows + 2] = true;
+  EXPECT_EQ(have_second(groups), with_second);
+}
+
+// What the first term of the greatest numbers stands for can pass them, and a second term could not
+// tell what is left.
+TEST(Int8AcrossKernels, GreatestNumbersHaveNoSecondTerm) {
+  constexpr float kMost = std::numeric_limits<float>::max();
+  constexpr float kLimit = kInt8ActivationMax * kInt8SecondMostScale;
+  const float outliers[] = {kMost,  -kMost,  std::nextafter(kLimit, kMost),
+                            kLimit, -kLimit, 0x1p100f};
+  constexpr int64_t kRows = std::size(outliers);
+  std::mt19937 rng(kSeed);
+  std::vector<float> x = random_values(rng, kRows * kInt8Group);
+  for (size_t row = 0; row < kRows; ++row) {
+    for (size_t i = 0; i < kInt8Group; ++i) x[row * kInt8Group + i] *= outliers[row] / 1000;
+    x[row * kInt8Group + 7 * row] = outliers[row];
+  }
+  const auto groups = same_however_kept({kRows, kInt8Group, kInt8Group, x.data()});
+  EXPECT_EQ(have_second(groups), (std::vector<bool>{false, false, false, true, true, true}));
+  for (size_t row = 0; row < kRows; ++row) {
+    EXPECT_EQ(groups[row].integers[7 * row],
+              outliers[row] > 0 ? kInt8ActivationMax : -kInt8ActivationMax);
   }
 }
 

@@ -125,7 +125,8 @@ void add_second(PlainGroup& group, int64_t first, int64_t count,
                 const std::function<float(int64_t)>& at) {
   int64_t squares = 0;
   for (const int value : group.values) squares += value * value;
-  if (group.scale == 0 || kInt8Outlier * kInt8Outlier * squares >= count * 254 * 254) return;
+  if (group.scale == 0 || group.scale > kInt8SecondMostScale) return;
+  if (kInt8Outlier * kInt8Outlier * squares >= count * 254 * 254) return;
   group.second_scale = group.scale / kInt8SecondSteps;
   group.second.assign(group.values.size(), 0);
   for (int64_t i = 0; i < count; ++i) {
