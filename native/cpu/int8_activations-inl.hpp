@@ -23,7 +23,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr int32_t kBatch = 16;
 
 // Groups that lie side by side in the output, from `place` on: those of all rows for one group of
-// inputs, then for the next. What lacks of whole fours is the last one once more.
+// inputs, then for the next. What lacks of whole fours is the last one once more, so that scales
+// are found of four; it is not kept again.
 struct Batch {
   int32_t groups;
   const float* floats[kBatch];
@@ -130,13 +131,16 @@ HWY_INLINE void quantize_four(const Batch& batch, int32_t first, char* values, F
   VI squares[4];
   VI corrections[4];
   for (int32_t i = 0; i < 4; ++i) {
-    const int32_t at = first + i < batch.groups ? first + i : batch.groups - 1;
+    squares[i] = hn::Zero(DI());
+    corrections[i] = hn::Zero(DI());
+    const int32_t at = first + i;
+    if (at >= batch.groups) continue;
     // Zero times an infinity or a NaN is no zero.
     const float* floats = found.inverses[at] > 0 ? batch.floats[at] : kNothing;
     Words words;
     round_to_words(floats, found.inverses[at], words);
     squares[i] = square_words(words);
-    corrections[i] = kDot == Int8Dot::kQuads ? negative_magnitudes(words) : hn::Zero(DI());
+    if constexpr (kDot == Int8Dot::kQuads) corrections[i] = negative_magnitudes(words);
     keep_words<kDot>(words, values + (batch.place + at) * kInt8RowBytes);
   }
   combine_four(DI(), squares[0], squares[1], squares[2], squares[3], sum, found.squares + first);
