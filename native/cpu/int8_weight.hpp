@@ -58,7 +58,7 @@ class PackedInt8 final : public LinearWeight {
   // nullptr without a bias.
   const float* bias() const { return static_cast<const float*>(bias_.data()); }
 
-  // The weights of one feature: what products take them for.
+  // The weights of one feature: what products take them for. `out` has room for in_features().
   void read_row(int64_t feature, float* out) const;
 
  private:
