@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "cpu/four_rows-inl.hpp"
+#include "cpu/int8_group-inl.hpp"
 #include "cpu/int8_quantize.hpp"
 #include "cpu/int8_words-inl.hpp"
 #include "hwy/highway.h"
@@ -39,20 +40,6 @@ struct Findings {
   HWY_ALIGN int32_t squares[kBatch];
   HWY_ALIGN int32_t corrections[kBatch];
 };
-
-constexpr uint32_t kInfinity = 0x7f800000u;
-constexpr uint32_t kNaN = 0x7fc00000u;
-
-// All lanes together: the bits of the greatest magnitude. As integers they are ordered as the
-// numbers are, NaN above all.
-HWY_INLINE VI most_of_group(const float* group) {
-  const auto magnitudes = [&](int64_t i) HWY_ATTR {
-    return hn::BitCast(DI(), hn::Abs(hn::LoadU(D(), group + i)));
-  };
-  auto most = magnitudes(0);
-  for (int64_t i = kLanes; i < kInt8Group; i += kLanes) most = hn::Max(most, magnitudes(i));
-  return most;
-}
 
 // The scales of four groups, of which the bits of the greatest magnitudes are given.
 HWY_INLINE void scale_four(const int32_t* most, float* scales, float* inverses) {

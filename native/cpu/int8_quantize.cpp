@@ -6,6 +6,7 @@
 #include "hwy/highway.h"
 
 #include "cpu/int8_activations-inl.hpp"
+#include "cpu/int8_group-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace block_attention::HWY_NAMESPACE {
@@ -15,13 +16,6 @@ HWY_INLINE float float_of(uint32_t bits) {
   float value;
   hwy::CopyBytes<4>(&bits, &value);
   return value;
-}
-
-HWY_INLINE void round_group(const float* group, float inverse, int32_t* values) {
-  const D d;
-  const auto factor = hn::Set(d, inverse);
-  for (int64_t i = 0; i < kInt8Group; i += kLanes)
-    hn::Store(nearest_int(hn::Mul(hn::Load(d, group + i), factor)), DI(), values + i);
 }
 
 // A group's scale and integers, zero where they mean nothing.
@@ -44,7 +38,7 @@ HWY_INLINE float best_scale(const float* group, const float* error_steps, float 
     const auto inverse = hn::Set(d, 1.0f / scale);
     auto squares = hn::Zero(d);
     HWY_UNROLL(4)
-    for (int64_t k = 0; k < kInt8Group; k += static_cast<int64_t>(hn::Lanes(d))) {
+    for (int64_t k = 0; k < kInt8Group; k += kLanes) {
       const auto exact = hn::Mul(hn::Load(d, group + k), inverse);
       const auto rest = hn::Sub(exact, nearest(exact));
       const auto error = nearest(hn::Mul(rest, hn::LoadU(d, error_steps + k)));
@@ -74,20 +68,21 @@ HWY_INLINE void quantize(const float* group, const float* error_steps, Rounded& 
     out.scale = best_scale(group, error_steps, float_of((bits + 0xffffu) & 0xffff0000u));
     inverse = 1.0f / out.scale;
   }
+  const DI di;
   if (inverse == 0) {
-    const DI di;
-    for (int64_t i = 0; i < kInt8Group; i += static_cast<int64_t>(hn::Lanes(di)))
-      hn::Store(hn::Zero(di), di, out.values + i);
+    for (int64_t i = 0; i < kInt8Group; i += kLanes) hn::Store(hn::Zero(di), di, out.values + i);
     return;
   }
-  round_group(group, inverse, out.values);
+  const auto factor = hn::Set(D(), inverse);
+  for (int64_t i = 0; i < kInt8Group; i += kLanes)
+    hn::Store(nearest_int(hn::Mul(hn::Load(D(), group + i), factor)), di, out.values + i);
 }
 
 HWY_INLINE void copy_group(const float* from, int64_t count, float* group) {
   const D d;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   if (count >= kInt8Group) {
-    for (int64_t i = 0; i < kInt8Group; i += lanes) hn::Store(hn::LoadU(d, from + i), d, group + i);
+    for (int64_t i = 0; i < kInt8Group; i += kLanes)
+      hn::Store(hn::LoadU(d, from + i), d, group + i);
     return;
   }
   for (int64_t i = 0; i < kInt8Group; ++i) group[i] = i < count ? from[i] : 0;
@@ -97,16 +92,15 @@ template <typename T>
 HWY_INLINE void copy_group_as_floats(const T* from, int64_t count, float* group) {
   const D d;
   const hn::Rebind<T, D> narrow;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   HWY_ALIGN T padded[kInt8Group];
   if (count < kInt8Group) {
     const hn::RebindToUnsigned<decltype(narrow)> words;
-    for (int64_t i = 0; i < kInt8Group; i += lanes)
+    for (int64_t i = 0; i < kInt8Group; i += kLanes)
       hn::Store(hn::BitCast(narrow, hn::Zero(words)), narrow, padded + i);
     __builtin_memcpy(padded, from, static_cast<size_t>(count) * sizeof(T));
     from = padded;
   }
-  for (int64_t i = 0; i < kInt8Group; i += lanes)
+  for (int64_t i = 0; i < kInt8Group; i += kLanes)
     hn::Store(hn::PromoteTo(d, hn::LoadU(narrow, from + i)), d, group + i);
 }
 
@@ -138,7 +132,6 @@ void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features,
                       const float* error_steps, uint8_t* values, uint16_t* scales) {
   const DI di;
   const hn::Rebind<int8_t, DI> bytes;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(di));
   HWY_ALIGN float group[kInt8Group];
   HWY_ALIGN int8_t rows[kPanelColumns][kInt8Group];
   Rounded rounded;
@@ -154,7 +147,7 @@ void quantize_weights(const PanelRows& panel, DType dtype, int64_t in_features,
       uint32_t bits;
       hwy::CopyBytes<4>(&rounded.scale, &bits);
       scales[first / kInt8Group * kPanelColumns + column] = static_cast<uint16_t>(bits >> 16);
-      for (int64_t i = 0; i < kInt8Group; i += lanes)
+      for (int64_t i = 0; i < kInt8Group; i += kLanes)
         hn::Store(hn::DemoteTo(bytes, hn::Load(di, rounded.values + i)), bytes, rows[column] + i);
     }
     interleave_rows<kInputs>(rows, values + first * kPanelColumns);

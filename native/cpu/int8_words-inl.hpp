@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "cpu/int8_format.hpp"
+#include "cpu/int8_group-inl.hpp"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -18,42 +19,17 @@ namespace block_attention::HWY_NAMESPACE {
 namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using D = hn::CappedTag<float, 16>;
-using DI = hn::RebindToSigned<D>;
-using V = hn::Vec<D>;
-using VI = hn::Vec<DI>;
 #if HWY_TARGET == HWY_SCALAR
 using DW = hn::Rebind<int16_t, DI>;
 #else
 using DW = hn::Repartition<int16_t, DI>;
 #endif
 using VW = hn::Vec<DW>;
-constexpr auto kLanes = static_cast<int64_t>(hn::MaxLanes(D()));
 constexpr auto kWords = static_cast<int64_t>(hn::MaxLanes(DW()));
 
 constexpr int64_t kWordVectors = kInt8Group / kWords;
 // No structure, since GCC compiles the constructor of one for no target but the oldest.
 using Words = VW[kWordVectors];
-
-// Added to a float of less magnitude than 2^22 it leaves the nearest integer, halves to even, in
-// the last bits: faster than conversions that mind numbers that are too large.
-constexpr float kRounder = 0x1.8p23f;
-
-HWY_INLINE V nearest(V v) {
-  const auto rounder = hn::Set(D(), kRounder);
-  return hn::Sub(hn::Add(v, rounder), rounder);
-}
-
-HWY_INLINE VI nearest_int(V v) {
-#if HWY_TARGET == HWY_AVX3
-  return VI{_mm512_cvtps_epi32(v.raw)};
-#elif HWY_TARGET == HWY_AVX2
-  return VI{_mm256_cvtps_epi32(v.raw)};
-#else
-  const auto rounder = hn::Set(D(), kRounder);
-  return hn::Sub(hn::BitCast(DI(), hn::Add(v, rounder)), hn::BitCast(DI(), rounder));
-#endif
-}
 
 // integers(i): those from i on.
 template <typename Integers>
