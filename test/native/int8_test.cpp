@@ -47,10 +47,17 @@ using test::random_values;
 using test::view;
 
 constexpr uint32_t kSeed = 20261125;
+
 std::vector<float> row_of(const PackedInt8& weight, int64_t feature) {
   std::vector<float> row(static_cast<size_t>(weight.in_features()));
   weight.read_row(feature, row.data());
   return row;
+}
+
+std::vector<std::vector<float>> rows_of(const PackedInt8& weight) {
+  std::vector<std::vector<float>> rows;
+  for (int64_t j = 0; j < weight.out_features(); ++j) rows.push_back(row_of(weight, j));
+  return rows;
 }
 
 // A group as int8_format.hpp says it, written down plainly.
@@ -219,6 +226,7 @@ class Int8Test : public testing::TestWithParam<std::tuple<Kernel, int>> {
     std::vector<std::vector<PlainGroup>> features;
     for (int64_t j = 0; j < source.out_features; ++j)
       features.push_back(plain_weights(inputs, [&](int64_t k) { return source.at(j, k); }));
+    const std::vector<std::vector<float>> unpacked = rows_of(*weight);
     const int64_t elements = rows * source.out_features;
     const int64_t step = 1 | (elements * inputs / 600'000);
     int64_t planned_row = -1;
@@ -244,7 +252,7 @@ class Int8Test : public testing::TestWithParam<std::tuple<Kernel, int>> {
         stands_for[static_cast<size_t>(k)] =
             plain[static_cast<size_t>(k / kInt8Group)].at(k % kInt8Group);
       }
-      const std::vector<float> weights = row_of(*weight, feature);
+      const std::vector<float>& weights = unpacked[static_cast<size_t>(feature)];
       const LinearSum exact =
           linear_reference(stands_for.data(), inputs, double{bias},
                            [&](int64_t k) { return weights[static_cast<size_t>(k)]; });
@@ -332,13 +340,14 @@ TEST_P(Int8Test, ExtremeValues) {
   }
   const HostMatrix matrix(weights.data(), DType::kF32, 20, inputs);
   const auto weight = pack_int8(pool_, isa(), dot(), {&matrix, 1}, {});
+  const std::vector<std::vector<float>> unpacked = rows_of(*weight);
   for (int64_t rows : {1, 2, 7}) {
     for (float input : {-1.0f, 1.0f, 0.0f, 1e-38f, -0.0f}) {
       std::vector<float> x(static_cast<size_t>(rows * inputs), input);
       const std::vector<float> out = run(*weight, x, rows, inputs);
       for (int64_t e = 0; e < rows * 20; ++e) {
         const int64_t j = e % 20;
-        const double w = row_of(*weight, j)[0];
+        const double w = unpacked[static_cast<size_t>(j)][0];
         const double expected = std::fabs(input) < kInt8Smallest ? 0 : 200.0 * w * double{input};
         EXPECT_NEAR(out[static_cast<size_t>(e)], expected, 1e-5 * std::fabs(expected)) << e;
         if (j == 4 || j == 5) {
@@ -395,10 +404,11 @@ TEST_P(Int8Test, OutliersCostNothing) {
   std::vector<float> x = random_values(rng_, 16 * 256);
   for (int64_t i = 0; i < 16 * 256; i += 64) x[static_cast<size_t>(i + 3)] *= 100;
   const std::vector<float> out = run(*weight, x, 16, 256);
+  const std::vector<std::vector<float>> unpacked = rows_of(*weight);
   double error = 0;
   double power = 0;
   for (int64_t e = 0; e < 16 * 64; ++e) {
-    const std::vector<float> row = row_of(*weight, e % 64);
+    const std::vector<float>& row = unpacked[static_cast<size_t>(e % 64)];
     const LinearSum exact = linear_reference(
         x.data() + e / 64 * 256, 256, 0, [&](int64_t k) { return row[static_cast<size_t>(k)]; });
     error += std::pow(double{out[static_cast<size_t>(e)]} - exact.value, 2);
