@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -39,11 +40,12 @@ struct Format {
   WeightFormat down;
 };
 
+constexpr Format kInt8 = {"int8", DType::kBF16, WeightFormat::kInt8, WeightFormat::kInt8};
 constexpr Format kFormats[] = {
     {"bf16", DType::kBF16, WeightFormat::kStored, WeightFormat::kStored},
     {"f16", DType::kF16, WeightFormat::kStored, WeightFormat::kStored},
     {"f32", DType::kF32, WeightFormat::kStored, WeightFormat::kStored},
-    {"int8", DType::kBF16, WeightFormat::kInt8, WeightFormat::kInt8},
+    kInt8,
     {"bf16_then_int8", DType::kBF16, WeightFormat::kStored, WeightFormat::kInt8},
     {"int8_then_bf16", DType::kBF16, WeightFormat::kInt8, WeightFormat::kStored},
 };
@@ -69,14 +71,16 @@ class GatedTest : public testing::TestWithParam<std::tuple<Isa, int, Format>> {
  protected:
   GatedTest() : backend_(make_cpu_backend(std::get<1>(GetParam()), std::get<0>(GetParam()))) {}
 
-  // In one op, and op by op.
-  void expect_same(const Mlp& mlp, int64_t rows, int64_t gap) {
+  // In one op, and op by op. `change`: of the activations.
+  void expect_same(const Mlp& mlp, int64_t rows, int64_t gap,
+                   const std::function<void(std::vector<float>& x)>& change = {}) {
     SCOPED_TRACE(std::to_string(rows) + " rows, " + std::to_string(mlp.hidden()) + " to " +
                  std::to_string(mlp.intermediate()) + ", gap " + std::to_string(gap));
     std::mt19937 rng(static_cast<uint32_t>(rows));
     const int64_t hidden = mlp.hidden();
     const int64_t inner = mlp.intermediate();
     std::vector<float> x = random_values(rng, rows * hidden);
+    if (change) change(x);
     std::vector<float> gate_up(static_cast<size_t>(rows * 2 * inner), kPoison);
     const int64_t values = rows * (inner + gap);
     AlignedFloats gated;
@@ -181,6 +185,44 @@ TEST_P(GatedTest, RefusesWhatDoesNotFit) {
   EXPECT_EQ(run(view(memory, 20, 32, 32), view(memory, 19, 64, 64)), "INVALID_ARGUMENT");
 }
 
+// By tiles: row groups in twos behind each other, several panels of a part, and one block of inputs
+// or two, of 32 groups and of fewer.
+class GatedInt8Test : public GatedTest {
+ protected:
+  static constexpr int64_t kIntermediate = 512;
+};
+
+TEST_P(GatedInt8Test, GivesTheBitsOfTwoOpsInSeveralBlocks) {
+  for (const int64_t hidden : {600, 2'600}) {
+    const Mlp mlp(*backend_, std::get<2>(GetParam()), hidden, kIntermediate, true);
+    for (const int64_t rows : {64, 256, 257, 512}) expect_same(mlp, rows, 0);
+  }
+}
+
+TEST_P(GatedInt8Test, GivesTheBitsOfTwoOpsWhereFewHaveSecondTerms) {
+  constexpr int64_t kHidden = 2'600;
+  constexpr int64_t kBlock = 2'048;
+  const Mlp mlp(*backend_, std::get<2>(GetParam()), kHidden, 160, false);
+  const auto outliers = [](int64_t first_row, int64_t last_row, int64_t first, int64_t last) {
+    return [=](std::vector<float>& x) {
+      const int64_t rows = std::min(static_cast<int64_t>(x.size()) / kHidden, last_row);
+      for (int64_t row = first_row; row < rows; ++row) {
+        for (int64_t k = first + row % 64; k < last; k += 64 + row % 5)
+          x[static_cast<size_t>(row * kHidden + k)] *= 100;
+      }
+    };
+  };
+  for (const int64_t rows : {64, 257}) {
+    for (const auto& [first, last] :
+         {std::pair<int64_t, int64_t>{0, kBlock}, {kBlock, kHidden}, {0, kHidden}}) {
+      SCOPED_TRACE("inputs " + std::to_string(first) + " to " + std::to_string(last));
+      expect_same(mlp, rows, 0, outliers(0, rows, first, last));
+      // Of one group of rows.
+      expect_same(mlp, rows, 0, outliers(16, 32, first, last));
+    }
+  }
+}
+
 std::string name_of(const testing::TestParamInfo<GatedTest::ParamType>& info) {
   return std::string(isa_name(std::get<0>(info.param))) + "_" +
          std::to_string(std::get<1>(info.param)) + "_threads_" + std::get<2>(info.param).name;
@@ -189,6 +231,10 @@ std::string name_of(const testing::TestParamInfo<GatedTest::ParamType>& info) {
 INSTANTIATE_TEST_SUITE_P(All, GatedTest,
                          testing::Combine(testing::ValuesIn(supported_isas()),
                                           testing::Values(1, 3), testing::ValuesIn(kFormats)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(All, GatedInt8Test,
+                         testing::Combine(testing::ValuesIn(supported_isas()),
+                                          testing::Values(1, 2), testing::Values(kInt8)),
                          name_of);
 
 }  // namespace
