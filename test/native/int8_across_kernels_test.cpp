@@ -10,6 +10,9 @@
 #include <iterator>
 #include <limits>
 #include <random>
+#include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "cpu/aligned_floats.hpp"
@@ -17,6 +20,7 @@
 #include "cpu/int8_quantize.hpp"
 #include "cpu/int8_weight.hpp"
 #include "cpu/isa.hpp"
+#include "cpu/stream_output.hpp"
 #include "cpu/thread_pool.hpp"
 #include "int8_kernel_cases.hpp"
 #include "linear_source.hpp"
@@ -121,8 +125,10 @@ struct Activations {
 std::vector<Meaning> kept(const Kernel& kernel, const Activations& of,
                           std::vector<char>* values = nullptr) {
   const int64_t groups = int8_groups(of.inputs);
-  KeptActivations first(of.rows * groups);
-  KeptActivations second(of.rows * groups);
+  const int64_t places = of.rows * groups;
+  // Groups are found out about in fours, but nothing is kept of what lacks of those.
+  KeptActivations first(places + 3);
+  KeptActivations second(places + 3);
   std::vector<uint16_t> with_second(static_cast<size_t>(groups));
   int8_quantize_kernels(kernel.isa, kernel.dot)
       .activations(of.x, of.stride, of.rows, of.inputs,
@@ -137,7 +143,7 @@ std::vector<Meaning> kept(const Kernel& kernel, const Activations& of,
     EXPECT_EQ(term.corrections[place], kernel.dot == Int8Dot::kQuads ? negative : 0);
     return all;
   };
-  std::vector<Meaning> meanings(first.scales.size());
+  std::vector<Meaning> meanings(static_cast<size_t>(places));
   for (size_t place = 0; place < meanings.size(); ++place) {
     Meaning& group = meanings[place];
     const size_t rows = static_cast<size_t>(of.rows);
@@ -151,6 +157,8 @@ std::vector<Meaning> kept(const Kernel& kernel, const Activations& of,
     group.second_scale = std::bit_cast<uint32_t>(second.scales[place]);
     group.second = integers(second, place);
   }
+  for (size_t place = meanings.size(); place < first.scales.size(); ++place)
+    EXPECT_TRUE(first.is_untouched(place) && second.is_untouched(place));
   if (values != nullptr) {
     *values = first.values;
     values->insert(values->end(), second.values.begin(), second.values.end());
@@ -222,6 +230,63 @@ TEST(Int8AcrossKernels, GreatestNumbersHaveNoSecondTerm) {
   }
 }
 
+// Where one value is all there is of 36, it is six times the root of the mean square: as much as a
+// value may be that is no outlier.
+TEST(Int8AcrossKernels, OneValueOf36IsNoOutlier) {
+  // Behind a whole group, and without one.
+  for (const int64_t before : {int64_t{0}, kInt8Group}) {
+    for (const int64_t count : {35, 36, 37, 64}) {
+      std::vector<float> x(static_cast<size_t>(before + count), 1.0f);
+      std::fill(x.begin() + before, x.end(), 0.0f);
+      x.back() = -0.7f;
+      const auto groups = same_however_kept({1, before + count, before + count, x.data()});
+      EXPECT_EQ(groups.back().has_second, count > 36) << before << " + " << count;
+    }
+  }
+}
+
+// Groups are found out about in batches of 16, and there in fours: each is what it is alone.
+TEST(Int8AcrossKernels, SameActivationsHoweverManyThereAre) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const std::pair<int64_t, int64_t> sizes[] = {{1, 15}, {5, 3},  {15, 1}, {1, 16}, {4, 4},
+                                               {16, 1}, {1, 17}, {16, 2}, {1, 33}, {3, 11},
+                                               {11, 3}, {16, 3}, {1, 1},  {2, 1},  {3, 1}};
+  std::mt19937 rng(kSeed);
+  for (const auto& [rows, groups] : sizes) {
+    for (const int64_t lack : {0, 24}) {
+      SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(groups) + ", lacks " +
+                   std::to_string(lack));
+      const int64_t inputs = groups * kInt8Group - lack;
+      const int64_t stride = inputs + 3;
+      std::vector<float> x = random_values(rng, rows * stride);
+      const auto group_at = [&](int64_t place) {
+        return x.data() + place % rows * stride + place / rows * kInt8Group;
+      };
+      const auto count_at = [&](int64_t place) {
+        return std::min(kInt8Group, inputs - place / rows * kInt8Group);
+      };
+      for (int64_t place = 0; place < rows * groups; ++place) {
+        float* group = group_at(place);
+        if (place % 7 == 1) std::fill_n(group, count_at(place), 0.0f);
+        if (place % 7 == 2) group[39] = test::kPoison;
+        if (place % 7 == 3) group[5] = -kInfinity;
+        if (place % 3 == 0) group[17] = 400;
+      }
+      const auto together = same_however_kept({rows, inputs, stride, x.data()});
+      for (int64_t place = 0; place < rows * groups; ++place) {
+        const Meaning& group = together[static_cast<size_t>(place)];
+        const auto alone = same_however_kept({1, count_at(place), stride, group_at(place)});
+        EXPECT_TRUE(group == alone[0]) << place;
+        if (place % 7 == 2 || place % 7 == 3) {
+          EXPECT_TRUE(std::isnan(std::bit_cast<float>(group.scale))) << place;
+          EXPECT_EQ(group.integers, std::vector<int>(kInt8Group)) << place;
+        }
+        EXPECT_EQ(group.has_second, place % 3 == 0 && place % 7 != 2 && place % 7 != 3) << place;
+      }
+    }
+  }
+}
+
 // The integers and scales are the same everywhere, and, where multiply-adds are fused, so is the
 // result.
 TEST(Int8AcrossKernels, SameWeightsSameBits) {
@@ -275,31 +340,103 @@ TEST(Int8AcrossKernels, SameBitsWhereMostGroupsHaveSecondTerms) {
   }
 }
 
+// An outlier in every group of a share of the rows, and in one of 16 groups of the others.
+std::vector<float> with_outliers(std::mt19937& rng, int64_t rows, int64_t inputs, double share) {
+  std::vector<float> x = random_values(rng, rows * inputs);
+  for (int64_t row = 0; row < rows; ++row) {
+    const bool all = static_cast<double>(row) < share * static_cast<double>(rows);
+    for (int64_t k = row % kInt8Group; k < inputs; k += kInt8Group) {
+      if (all || rng() % 16 == 0) x[static_cast<size_t>(row * inputs + k)] = 300;
+    }
+  }
+  return x;
+}
+
+// `sizes`: of each call the rows, and the share of them that have an outlier in every group.
+void expect_second_terms_of_the_call(int64_t inputs, int threads,
+                                     std::span<const std::pair<int64_t, double>> sizes) {
+  constexpr int64_t kOutputs = 210;
+  std::mt19937 rng(kSeed);
+  const LinearSource source = make_linear_source(rng, DType::kBF16, {kOutputs}, inputs, false);
+  ThreadPool pool(threads);
+  struct Call {
+    std::vector<float> x;
+    int64_t rows;
+    std::vector<float> expected;
+  };
+  std::vector<Call> calls;
+  for (const auto& [rows, share] : sizes)
+    calls.push_back({with_outliers(rng, rows, inputs, share), rows, {}});
+  for (const Kernel& kernel : kernels()) {
+    if (!fuses(kernel.isa)) continue;
+    const auto weight = pack_int8(pool, kernel.isa, kernel.dot, source.parts, source.bias);
+    Int8LinearOp op(pool, kernel.isa, kernel.dot);
+    for (Call& call : calls) {
+      const std::vector<float> out = test::run_linear(op, *weight, call.x, call.rows, inputs);
+      if (call.expected.empty()) call.expected = out;
+      EXPECT_EQ(std::memcmp(out.data(), call.expected.data(), out.size() * sizeof(float)), 0)
+          << kernel_name(kernel) << ", " << call.rows << " rows";
+    }
+  }
+}
+
+// Second terms that were gathered for a part are used for the next one of the same rows, but never
+// those of other rows or of another call; and where there are too many of them, a part is taken in
+// pieces. Of one block of inputs, and of two, which take turns.
+TEST(Int8AcrossKernels, SecondTermsAreThoseOfTheCall) {
+  constexpr std::pair<int64_t, double> kSizes[] = {{200, 0.1}, {200, 0.1},    {200, 0.0},
+                                                   {300, 0.1}, {300, 0.7},    {300, 1.0},
+                                                   {300, 0.0}, {1'600, 0.05}, {272, 0.3}};
+  for (const int64_t inputs : {1'100, 2'200}) expect_second_terms_of_the_call(inputs, 1, kSizes);
+}
+
+// A call of many rows goes in passes of 768, and a thread mostly has the same blocks of rows of
+// each.
+TEST(Int8AcrossKernels, SecondTermsAreThoseOfThePass) {
+  constexpr std::pair<int64_t, double> kSizes[] = {
+      {8 * 768, 0.0}, {8 * 768, 0.0}, {8 * 768, 0.0}, {8 * 768, 0.0}};
+  expect_second_terms_of_the_call(130, 3, kSizes);
+}
+
 // An output that leaves the caches goes past them where it begins at cache lines.
-TEST(Int8AcrossKernels, SameBitsWhereverTheOutputLies) {
-  constexpr int64_t kRows = 800;
-  constexpr int64_t kInputs = 90;
+void expect_same_wherever_the_output_lies(const Kernel& kernel, int64_t rows, int64_t inputs,
+                                          std::vector<float>& expected) {
   constexpr int64_t kOutputs = 1'100;
   constexpr int64_t kStride = 1'104;
   std::mt19937 rng(kSeed);
-  const LinearSource source = make_linear_source(rng, DType::kBF16, {kOutputs}, kInputs, true);
-  std::vector<float> x = random_values(rng, kRows * kInputs);
+  const LinearSource source = make_linear_source(rng, DType::kBF16, {kOutputs}, inputs, true);
+  std::vector<float> x = random_values(rng, rows * inputs);
   ThreadPool pool(2);
   AlignedFloats memory;
-  memory.reserve(kRows * kStride + 1);
+  memory.reserve(rows * kStride + 1);
+  const auto weight = pack_int8(pool, kernel.isa, kernel.dot, source.parts, source.bias);
+  Int8LinearOp op(pool, kernel.isa, kernel.dot);
+  for (const int64_t first : {0, 1}) {
+    std::fill_n(memory.data(), rows * kStride + 1, test::kPoison);
+    const Tensor out = {memory.data() + first, DType::kF32, rows, kOutputs, kStride};
+    EXPECT_EQ(streams(out, pool.threads()), first == 0);
+    op.run(view(x, rows, inputs, inputs), *weight, out);
+    const std::vector<float> values(out.f32(), out.f32() + rows * kStride);
+    if (expected.empty()) expected = values;
+    EXPECT_EQ(std::memcmp(values.data(), expected.data(), values.size() * sizeof(float)), 0)
+        << kernel_name(kernel) << ", from " << first << " on";
+    EXPECT_TRUE(std::isnan(values[kOutputs]));
+  }
+}
+
+TEST(Int8AcrossKernels, SameBitsWhereverTheOutputLies) {
   for (const Kernel& kernel : kernels()) {
-    const auto weight = pack_int8(pool, kernel.isa, kernel.dot, source.parts, source.bias);
-    Int8LinearOp op(pool, kernel.isa, kernel.dot);
-    std::vector<float> outs[2];
-    for (const int64_t first : {0, 1}) {
-      std::fill_n(memory.data(), kRows * kStride + 1, test::kPoison);
-      const Tensor out = {memory.data() + first, DType::kF32, kRows, kOutputs, kStride};
-      op.run(view(x, kRows, kInputs, kInputs), *weight, out);
-      outs[first].assign(memory.data() + first, memory.data() + first + kRows * kStride);
-    }
-    EXPECT_EQ(std::memcmp(outs[0].data(), outs[1].data(), outs[0].size() * sizeof(float)), 0)
-        << kernel_name(kernel);
-    EXPECT_TRUE(std::isnan(outs[0][kOutputs]));
+    std::vector<float> expected;
+    expect_same_wherever_the_output_lies(kernel, 800, 90, expected);
+  }
+}
+
+// Sums of all blocks of inputs but the last wait in the output, before anything goes past the
+// caches.
+TEST(Int8AcrossKernels, SameBitsWhereverTheOutputOfSeveralBlocksLies) {
+  std::vector<float> expected;
+  for (const Kernel& kernel : kernels()) {
+    if (fuses(kernel.isa)) expect_same_wherever_the_output_lies(kernel, 500, 2'200, expected);
   }
 }
 
