@@ -1,7 +1,7 @@
 // Tokens per second while decoding, by number of streams, in turns with the streaming rate of memory.
 import { randomTokens } from '../common/prompts.mjs';
 import { countedRounds, summary } from '../common/statistics.mjs';
-import { steadyRate, tokenTimes } from '../common/token-times.mjs';
+import { steadyRateOf, tokenTimes } from '../common/token-times.mjs';
 
 /** @import { Engine } from 'block-attention' */
 /** @import { Progress } from '../common/progress.mjs' */
@@ -28,18 +28,21 @@ const PROMPT_TOKENS = 64;
  *
  * @param {Engine} engine
  * @param {number} streams
- * @param {number} tokens of each answer
+ * @param {number} tokens of each answer; more where some had ended before all had begun
  * @param {() => number} random
  * @returns {Promise<number>} tokens per second of all streams together
  */
-export async function decodeRate(engine, streams, tokens, random) {
-  const runs = Array.from({ length: streams }, async () => {
+export function decodeRate(engine, streams, tokens, random) {
+  /** @param {number} maxTokens */
+  const stream = async (maxTokens) => {
     const startedAt = performance.now();
     const query = randomTokens(PROMPT_TOKENS, engine.model.vocabSize, random);
-    const result = await engine.generate({ query, maxTokens: tokens, ignoreEos: true }).result();
+    const result = await engine.generate({ query, maxTokens, ignoreEos: true }).result();
     return tokenTimes(startedAt, result);
-  });
-  return steadyRate(await Promise.all(runs));
+  };
+  return steadyRateOf((tried) =>
+    Promise.all(Array.from({ length: streams }, () => stream(tokens * 2 ** tried))),
+  );
 }
 
 /**

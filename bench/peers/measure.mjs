@@ -1,7 +1,7 @@
 // All figures of all contenders in turns: while one computes, the others are idle.
 import { randomTokens } from '../common/prompts.mjs';
 import { countedRounds } from '../common/statistics.mjs';
-import { steadyRate } from '../common/token-times.mjs';
+import { steadyRateOf } from '../common/token-times.mjs';
 
 /** @import { Progress } from '../common/progress.mjs' */
 /** @import { Contender } from './contender.mjs' */
@@ -77,8 +77,8 @@ export async function measureFigures(entries, plan, progress) {
       turn: () => {
         const prompts = Array.from({ length: size }, () => prompt(DECODE_PROMPT_TOKENS));
         const request = { do: /** @type {const} */ ('decode'), prompts, tokens };
-        return async (/** @type {Entry} */ { contender }) =>
-          steadyRate((await contender.ask(request)).streams);
+        return (/** @type {Entry} */ { contender }) =>
+          steadyRateOf(async () => (await contender.ask(request)).streams);
       },
     })),
   ];

@@ -1,6 +1,6 @@
 import type { GenerationResult } from 'block-attention';
 import { expect, it } from 'vitest';
-import { rateWithin, steadyRate, tokenTimes } from '../../bench/common/token-times.mjs';
+import { rateWithin, steadyRate, steadyRateOf, tokenTimes } from '../../bench/common/token-times.mjs';
 import { compare } from '../../bench/event-loop/blocked-host.mjs';
 
 const withTimings = (firstToken: number | undefined, perToken: number[]) =>
@@ -26,6 +26,26 @@ it('has no steady rate of streams that never ran at once', () => {
     ]),
   ).toThrow(RangeError);
   expect(() => steadyRate([[], [0, 10]])).toThrow(RangeError);
+});
+
+it('decodes streams once more that did not run at once, and gives up in the end', async () => {
+  const apart = [
+    [0, 10],
+    [20, 30],
+  ];
+  const together = [
+    [0, 10, 20],
+    [0, 10, 20],
+  ];
+  const tries: number[] = [];
+  const rate = await steadyRateOf((tried) => {
+    tries.push(tried);
+    return Promise.resolve(tried < 2 ? apart : together);
+  });
+  expect(rate).toBeCloseTo(200);
+  expect(tries).toEqual([0, 1, 2]);
+  await expect(steadyRateOf(() => Promise.resolve(apart))).rejects.toThrow(RangeError);
+  await expect(steadyRateOf(() => Promise.reject(new Error('lost')))).rejects.toThrow('lost');
 });
 
 it('counts a token at the end of a span, not one at its beginning', () => {
