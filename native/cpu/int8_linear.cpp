@@ -11,8 +11,9 @@
 namespace block_attention {
 namespace {
 
-// Rows whose activations stay in a second-level cache while panels pass by, and rows that are
-// quantised at once, which bounds the scratch memory; weights are read again for the next.
+// Rows whose activations stay in a second-level cache while panels pass by, by vectors and by
+// tiles, and rows that are quantised at once, which bounds the scratch memory; weights are read
+// again for the next.
 constexpr int64_t kBlockRows = 192;
 constexpr int64_t kAmxBlockRows = kAmxInt8PartRowGroups * kInt8MostRows;
 constexpr int64_t kPassRows = 3 * kAmxBlockRows;

@@ -44,6 +44,9 @@ LinearOp::LinearOp(ThreadPool& pool, Isa isa)
 void LinearOp::run(const Tensor& x, const PackedLinear& weight, const Tensor& out,
                    const NextReads& next) {
   check_linear_shape(x, weight, out);
+  // So few rows are never packed for tiles.
+  if (x.packed && in_order_of_tiles(weight) && x.rows < kAmxGroupRows)
+    throw Error(ErrorCode::kInternal, "linear: x is packed for another kernel");
   if (in_order_of_tiles(weight) && x.rows > kOrderOfTilesRows) return amx_.run(x, weight, out);
   run(x, weight, &out, nullptr, nullptr, next);
 }

@@ -183,6 +183,14 @@ TEST_P(GatedTest, RefusesWhatDoesNotFit) {
   EXPECT_EQ(run(view(memory, 20, 32, 32), view(memory, 20, 63, 64)), "INVALID_ARGUMENT");
   EXPECT_EQ(run(view(memory, 20, 32, 32), view(memory, 20, 128, 128)), "INVALID_ARGUMENT");
   EXPECT_EQ(run(view(memory, 20, 32, 32), view(memory, 19, 64, 64)), "INVALID_ARGUMENT");
+  // Tiles never pack so few rows: they were packed for something else.
+  if (packs(16, 64) && !packs(9, 64)) {
+    std::vector<float> few(size_t{8} * 64);
+    Tensor x = view(few, 8, 64, 64);
+    x.packed = true;
+    EXPECT_EQ(error_code_of([&] { backend_->linear(x, *mlp.down, view(memory, 8, 32, 32)); }),
+              "INTERNAL");
+  }
 }
 
 // By tiles: row groups in twos behind each other, several panels of a part, and one block of inputs
